@@ -1,0 +1,65 @@
+"""OTLP/HTTP's answers: success, partial success, `google.rpc.Status`; always in the request's own media type, without parameters.
+
+Source: OTLP specification 1.x, § OTLP/HTTP Response. Clients retry 429, 502, 503 and 504 only, so trouble of ours is 503, never 500.
+"""
+
+from typing import Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.ingest_otlp.signals import Signal
+from shared.codecs.otlp import Checked
+from shared.contract import JSON, PROTOBUF, Reason
+from shared.errors import Later, Refused
+from shared.telemetry import metrics
+
+_CODES: Final = {
+    400: code_pb2.INVALID_ARGUMENT,
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.NOT_FOUND,
+    405: code_pb2.UNIMPLEMENTED,
+    413: code_pb2.INVALID_ARGUMENT,
+    415: code_pb2.INVALID_ARGUMENT,
+}
+
+
+def media_type(request: Request) -> str:
+    """The request's media type without its parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
+    """200 with the signal's response message; partial success names count, first reason and first index."""
+    answer = signal.response()
+    if checked.rejected:
+        partial = answer.partial_success  # type: ignore[attr-defined]
+        setattr(partial, signal.rejected, checked.rejected)
+        partial.error_message = f"{checked.rejected} rejected; the first, at index {checked.first_index}: {checked.first_reason}"
+    return _write(request, answer, 200)
+
+
+def refuse(request: Request, error: Refused | Later) -> Response:
+    """What went wrong as `google.rpc.Status`."""
+    if isinstance(error, Later):
+        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
+        return _write(request, status_pb2.Status(code=code_pb2.UNAVAILABLE, message=error.detail), 503, {"retry-after": str(error.retry_after)})
+    metrics.REFUSED.labels(error.reason).inc()
+    status = status_pb2.Status(code=_CODES.get(error.status, code_pb2.UNKNOWN), message=str(error))
+    if error.status == 400:
+        violation = error_details_pb2.BadRequest.FieldViolation(description=error.detail)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return _write(request, status, error.status, _HEADERS.get(error.status))
+
+
+_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
+
+
+def _write(request: Request, message: Message, status: int, headers: dict[str, str] | None = None) -> Response:
+    if media_type(request) == JSON:
+        return Response(json_format.MessageToJson(message, indent=None), status, headers, JSON)
+    return Response(message.SerializeToString(), status, headers, PROTOBUF)

@@ -1,0 +1,46 @@
+"""remote_write's answers: 204, or a short text. 2.0 answers also say how much was written, refusals included.
+
+Sources: remote_write 1.0 § Protocol; 2.0 § Required Written Response Headers. Senders retry 5xx for ever and no other 4xx than 429.
+"""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from functions.ingest_prom.versions import TWO, by_content_type
+from shared.codecs.remote_write import Counts
+from shared.contract import Reason
+from shared.errors import Later, Refused
+from shared.telemetry import metrics
+
+_NOTHING: Final = Counts(0, 0, 0)
+_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
+
+
+def accepted(request: Request, counts: Counts) -> Response:
+    """204 without a body."""
+    return Response(status_code=204, headers=_written(request, counts))
+
+
+def refuse(request: Request, error: Refused | Later) -> Response:
+    """The reason as a line of text."""
+    if isinstance(error, Later):
+        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
+        return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, _NOTHING)})
+    metrics.REFUSED.labels(error.reason).inc()
+    return PlainTextResponse(f"{error}\n", error.status, {**_HEADERS.get(error.status, {}), **_written(request, _NOTHING)})
+
+
+def _written(request: Request, counts: Counts) -> dict[str, str]:
+    try:
+        if by_content_type(request.headers.get("content-type", "")) is not TWO:
+            return {}
+    except Refused:
+        return {}
+    prefix = "x-prometheus-remote-write"
+    return {
+        f"{prefix}-samples-written": str(counts.samples),
+        f"{prefix}-histograms-written": str(counts.histograms),
+        f"{prefix}-exemplars-written": str(counts.exemplars),
+    }

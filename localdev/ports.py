@@ -1,0 +1,24 @@
+"""Ports of the stack: `stack/ports.env`, each overridden by an environment variable of its name, all moved by `OBSTACK_PORT_OFFSET`."""
+
+import os
+
+from localdev.paths import STACK
+
+
+def ports() -> dict[str, int]:
+    """Name (`KAFKA_PORT`) → port number.
+
+    Raises ValueError naming the variable when a value is not a port number.
+    """
+    offset = int(os.environ.get("OBSTACK_PORT_OFFSET", "0"))
+    found: dict[str, int] = {}
+    for line in (STACK / "ports.env").read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if not equals or line.startswith("#"):
+            continue
+        given = os.environ.get(name)
+        port = int(given) if given else int(value) + offset
+        if not 0 < port < 65536:
+            raise ValueError(f"{name}={port} is not a port number")
+        found[name] = port
+    return found

@@ -1,0 +1,241 @@
+"""OTLP at ingest: bytes → checked bytes. Pure: no I/O, clock, log or setting.
+
+The customer's bytes go on as they came. They are written anew only when something in them had to change: a record was rejected, a log record had no
+time at all, or an attribute claimed the tenant's name. Sources: OTLP specification 1.x, § OTLP/HTTP Request, § Partial Success, § JSON Protobuf Encoding;
+opentelemetry-proto logs/v1, metrics/v1, trace/v1.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
+
+from shared.contract import Reason
+from shared.errors import Refused
+
+DAY_NS: Final = 86_400 * 10**9
+OLDEST_NS: Final = 7 * DAY_NS
+NEWEST_NS: Final = 600 * 10**9
+"""Log records are taken from 7 days back to 10 minutes ahead: an index is made per day, and a broken clock must not make an index per made-up day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One signal's request message: `request.<resources>[].<scopes>[].<records>[]`; `keep` tells why a record can't be taken, or None, and may mend it."""
+
+    request: type[Message]
+    resources: str
+    scopes: str
+    records: str
+    keep: Callable[[Any, int], str | None]
+    count: Callable[[Any], int]
+
+
+@dataclass(slots=True)
+class Checked:
+    """What is left of a request: the bytes to publish, how many records are in them, how many were rejected and why the first was."""
+
+    value: bytes
+    spread: bytes
+    """The first resource: what tells one sender's stream from another's."""
+    records: int = 0
+    rejected: int = 0
+    first_index: int = -1
+    first_reason: str = ""
+    stripped: int = 0
+
+
+def check(shape: Shape, message: Message, value: bytes | None, now: int) -> Checked:
+    """Check every record, and mend what can be mended. `value`: the bytes that `message` was parsed from, None if it came as JSON; `now` in ns since 1970."""
+    checked = Checked(b"", b"")
+    changed = _keep_good(shape, message, now, checked)
+    if value is None:
+        value = message.SerializeToString()
+    if _CLAIM.search(value):
+        checked.stripped = strip_tenant(shape, message)
+        changed = changed or checked.stripped > 0
+    checked.value = message.SerializeToString() if changed else value
+    for resource in getattr(message, shape.resources)[:1]:
+        checked.spread = resource.resource.SerializeToString()
+    return checked
+
+
+def parse(shape: Shape, value: bytes) -> Message:
+    """Protobuf → message. Raises Refused."""
+    try:
+        return shape.request.FromString(value)
+    except DecodeError as error:
+        raise Refused(Reason.UNDECODABLE, f"the body is not a protobuf {shape.request.__name__}: {error}") from None
+
+
+def parse_json(shape: Shape, value: bytes) -> Message:
+    """OTLP's JSON → message: ids are hex, unknown fields are ignored. Raises Refused."""
+    try:
+        document = orjson.loads(value)
+        if not isinstance(document, dict):
+            raise TypeError("not an object")  # noqa: TRY301 ParseDict takes an empty list or a text for an empty message
+        _hex_ids(document)
+        return json_format.ParseDict(document, shape.request(), ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(Reason.UNDECODABLE, f"the body is not a JSON {shape.request.__name__}: {error}") from None
+
+
+def groups(shape: Shape, message: Message) -> Iterator[Any]:
+    """Every list of records in the message, in order."""
+    for resource in getattr(message, shape.resources):
+        for scope in getattr(resource, shape.scopes):
+            yield getattr(scope, shape.records)
+
+
+def _keep_good(shape: Shape, message: Message, now: int, checked: Checked) -> bool:
+    """Apply `shape.keep` to every record and take the rejected ones out. Whether the message was changed."""
+    changed, index = False, 0
+    for records in groups(shape, message):
+        before = len(records)
+        reasons = {position: reason for position, record in enumerate(records) if (reason := shape.keep(record, now)) is not None}
+        if reasons:
+            changed = True
+            if bad := {position: reason for position, reason in reasons.items() if reason != MENDED}:
+                _take_out(shape, records, bad, checked, index)
+        checked.records += len(records) if shape.count is _one else sum(map(shape.count, records))
+        index += before
+    return changed
+
+
+def _take_out(shape: Shape, records: Any, bad: dict[int, str], checked: Checked, index: int) -> None:
+    if checked.first_index < 0:
+        position, reason = next(iter(bad.items()))
+        checked.first_index, checked.first_reason = index + position, reason
+    checked.rejected += sum(shape.count(records[position]) for position in bad)
+    good = [record for position, record in enumerate(records) if position not in bad]
+    # Deleting one by one would shift the rest each time: quadratic, and the list is the customer's.
+    del records[:]
+    records.extend(good)
+
+
+MENDED: Final = ""
+
+
+def _one(_: Any) -> int:
+    return 1
+
+
+def _keep_log(record: Any, now: int) -> str | None:
+    time = record.time_unix_nano or record.observed_time_unix_nano
+    if not time:
+        # Loki would take its own now at each delivery, and a redelivered entry would be a new one.
+        record.observed_time_unix_nano = now
+        return MENDED
+    if time < now - OLDEST_NS:
+        return "time is more than 7 days back"
+    if time > now + NEWEST_NS:
+        return "time is more than 10 minutes ahead"
+    return None
+
+
+def _keep_span(span: Any, _: int) -> str | None:
+    if len(span.trace_id) != 16 or not any(span.trace_id):
+        return "trace_id is not 16 bytes, or all zero"
+    if len(span.span_id) != 8 or not any(span.span_id):
+        return "span_id is not 8 bytes, or all zero"
+    return None
+
+
+_TEMPORAL: Final = frozenset({"sum", "histogram", "exponential_histogram"})
+
+
+def _keep_metric(metric: Any, _: int) -> str | None:
+    kind = metric.WhichOneof("data")
+    if kind in _TEMPORAL and getattr(metric, kind).aggregation_temporality != AGGREGATION_TEMPORALITY_CUMULATIVE:
+        return "aggregation temporality is not cumulative, which is all that Prometheus stores"
+    return None
+
+
+def _points(metric: Any) -> int:
+    kind = metric.WhichOneof("data")
+    return len(getattr(metric, kind).data_points) if kind else 0
+
+
+LOGS: Final = Shape(ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records", _keep_log, _one)
+METRICS: Final = Shape(ExportMetricsServiceRequest, "resource_metrics", "scope_metrics", "metrics", _keep_metric, _points)
+TRACES: Final = Shape(ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans", _keep_span, _one)
+
+
+# -- the tenant's name ------------------------------------------------------------------------------------------------------------------------------------
+
+_CLAIM: Final = re.compile(rb"tenant[^A-Za-z0-9]+id")
+_CLAIM_NAME: Final = re.compile(r"[^A-Za-z0-9]*tenant[^A-Za-z0-9]+id[^A-Za-z0-9]*")
+
+
+def claims_tenant(name: str) -> bool:
+    """Whether an attribute of this name is, or would become at a backend, the label `tenant_id`.
+
+    Prometheus and Loki turn every character outside `[A-Za-z0-9]` into an underscore, so `tenant.id` and `tenant-id` claim it as well.
+    """
+    return _CLAIM_NAME.fullmatch(name) is not None
+
+
+def strip_tenant(shape: Shape, message: Message) -> int:
+    """Remove every attribute that claims the tenant's name, wherever the message has attributes. How many there were."""
+    return sum(_strip(attributes) for attributes in _attribute_lists(shape, message))
+
+
+def _strip(attributes: Any) -> int:
+    gone = [position for position, attribute in enumerate(attributes) if claims_tenant(attribute.key)]
+    for position in reversed(gone):
+        del attributes[position]
+    return len(gone)
+
+
+def _attribute_lists(shape: Shape, message: Message) -> Iterator[Any]:
+    for resource in getattr(message, shape.resources):
+        yield resource.resource.attributes
+        for scope in getattr(resource, shape.scopes):
+            yield scope.scope.attributes
+            for record in getattr(scope, shape.records):
+                yield from _record_attributes(record)
+
+
+def _record_attributes(record: Any) -> Iterator[Any]:
+    """Attributes of a log record; of a span, its events and links; of a metric, its points and their exemplars."""
+    kind = record.DESCRIPTOR.name
+    if kind == "Metric":
+        yield record.metadata
+        if data := record.WhichOneof("data"):
+            for point in getattr(record, data).data_points:
+                yield point.attributes
+                for exemplar in getattr(point, "exemplars", ()):
+                    yield exemplar.filtered_attributes
+        return
+    yield record.attributes
+    if kind == "Span":
+        inner: Iterable[Any] = (*record.events, *record.links)
+        for item in inner:
+            yield item.attributes
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------------------------------------------------
+
+_IDS: Final = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
+
+
+def _hex_ids(node: Any) -> None:
+    """Replace hex ids by the base64 that protobuf's own JSON form wants: a hex id is valid base64 too, and would come out wrong without an error."""
+    if isinstance(node, list):
+        for item in node:
+            _hex_ids(item)
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            if key in _IDS and isinstance(item, str):
+                node[key] = base64.b64encode(bytes.fromhex(item)).decode()
+            else:
+                _hex_ids(item)

@@ -1,0 +1,90 @@
+"""Names and limits that cross a process: topics, event types, attributes, headers, media types, reasons.
+
+Ground floor: imports nothing of ours, so that everyone may stand on it.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Topic(StrEnum):
+    """Topics of the broker; created from `stack/redpanda/topics.yml`."""
+
+    LOGS = "telemetry.logs"
+    METRICS = "telemetry.metrics"
+    TRACES = "telemetry.traces"
+    REMOTE_WRITE = "telemetry.remote-write"
+    DEAD_LETTERS = "telemetry.dead-letters"
+
+
+class EventType(StrEnum):
+    """`ce_type` of a record: what its bytes are."""
+
+    LOGS = "io.obstack.telemetry.logs.v1"
+    METRICS = "io.obstack.telemetry.metrics.v1"
+    TRACES = "io.obstack.telemetry.traces.v1"
+    REMOTE_WRITE_1 = "io.obstack.telemetry.remote-write.v1"
+    REMOTE_WRITE_2 = "io.obstack.telemetry.remote-write.v2"
+
+
+class Source(StrEnum):
+    """`ce_source` of a record: which ingest function took it."""
+
+    OTLP = "/ingest/otlp"
+    PROMETHEUS = "/ingest/prometheus"
+
+
+class Scope(StrEnum):
+    """What a token may be used for."""
+
+    LOGS = "logs"
+    METRICS = "metrics"
+    TRACES = "traces"
+    READ = "read"
+
+
+class Reason(StrEnum):
+    """Why something was refused or became a dead letter: metric label, dead-letter attribute and word in the answer."""
+
+    NO_TOKEN = "no_token"
+    UNKNOWN_TOKEN = "unknown_token"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD = "method_not_allowed"
+    MEDIA_TYPE = "unsupported_media_type"
+    ENCODING = "unsupported_encoding"
+    TOO_LARGE = "too_large"
+    UNDECODABLE = "undecodable"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+    NOT_AN_EVENT = "not_an_event"
+    OUT_OF_WINDOW = "out_of_window"
+    OUT_OF_ORDER = "out_of_order"
+    REFUSED_BY_BACKEND = "refused_by_backend"
+
+
+TENANT_LABEL: Final = "tenant_id"
+"""The label, attribute and field that says whose data it is. Ours alone: a customer's own is replaced, never kept."""
+
+TOKEN_HEADER: Final = "x-obstack-auth-token"
+TENANT_HEADER: Final = "x-scope-orgid"
+"""Tenant header of Loki and Tempo."""
+PROXY_TENANT_HEADER: Final = "x-obstack-tenant"
+"""Tenant header of prom-label-proxy."""
+
+OTLP_PREFIX: Final = "/ingest/otlp"
+PROMETHEUS_PREFIX: Final = "/ingest/prometheus"
+QUERY_PREFIX: Final = "/query"
+"""Public path prefixes at the gateway, which passes paths on unchanged; a platform's function URL is called without them."""
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+"""Largest request body, on the wire and decompressed (OTLP specification, OTLP/HTTP Request: recommended default)."""
+MAX_RECORD_BYTES: Final = 10_000_000
+"""Largest record value; the topics' `max.message.bytes` leaves room for key and headers."""
+
+RETRY_AFTER_SECONDS: Final = 2
+"""What a client is told to wait when we are the ones in trouble."""

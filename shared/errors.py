@@ -1,0 +1,45 @@
+"""The three ways in which a batch does not go on. Done is simply returning.
+
+Ingest raises Refused (the client must not send it again as it is) or Later (the client shall retry).
+Sinks raise Later (the trigger redelivers) or Never (the record can't ever be stored).
+Ground floor: only `shared.runtime` and `shared.delivery` turn these into answers.
+"""
+
+from dataclasses import dataclass
+
+from shared.contract import RETRY_AFTER_SECONDS, Reason
+
+
+@dataclass(eq=False)
+class Refused(Exception):
+    """The request is at fault. `status` is what the raiser suggests; the edge decides on the form."""
+
+    reason: Reason
+    detail: str
+    status: int = 400
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass(eq=False)
+class Later(Exception):
+    """We, or something we need, are in trouble: nothing was promised, whoever sent it sends it again."""
+
+    detail: str
+    retry_after: int = RETRY_AFTER_SECONDS
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@dataclass(eq=False)
+class Never(Exception):
+    """The backend will never take this. `named`: it said why; without, only a neighbour's success shows that the batch, not the backend, is at fault."""
+
+    reason: Reason
+    detail: str
+    named: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,121 @@
+"""The one ASGI wrapper around `functions_framework.aio`: start and stop, health, /metrics, exceptions → responses.
+
+A function hands over what it needs (`start`) and how it says no (`refuse`); the runtime never looks a function up. `/healthz`, `/readyz` and `/metrics`
+are answered here and are not reachable through the gateway, which forwards the public prefixes only. The framework has no lifespan: under its own
+command line (`functions-framework --target handle`) what `start` opens is opened with the first request.
+"""
+
+import asyncio
+import functools
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar, cast
+
+import functions_framework.aio as framework
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import Later, Refused
+from shared.settings import Settings
+from shared.telemetry import logs, metrics
+
+log = logging.getLogger(__name__)
+
+Needs = TypeVar("Needs")
+Start = Callable[[], AbstractAsyncContextManager[Needs]]
+Refuse = Callable[[Request, Refused | Later], Response]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Function(Generic[Needs]):
+    """One function: `start` opens what it needs and closes it again, `refuse` writes its protocol's error answers."""
+
+    def __init__(self, start: Start[Needs], refuse: Refuse) -> None:
+        self._start = start
+        self._refuse = refuse
+        self._opened: AbstractAsyncContextManager[Needs] | None = None
+        self._needs: Needs | None = None
+        self._opening = asyncio.Lock()
+
+    def handler(self, handle: Callable[[Request, Needs], Awaitable[Response]]) -> Handler:
+        """Make `handle(request, needs)` the framework's `handle(request)`. Whatever it raises becomes an answer here and nowhere else."""
+
+        @framework.http
+        @functools.wraps(handle)
+        async def guarded(request: Request) -> Response:
+            with metrics.IN_FLIGHT.track_inprogress():
+                try:
+                    return await handle(request, self._needs if self._needs is not None else await self.open())
+                except (Refused, Later) as error:
+                    return self._refuse(request, error)
+                except ClientDisconnect:
+                    return Response(status_code=400)
+                except Exception:  # a defect of ours: "later" keeps the data with whoever holds it
+                    metrics.UNHANDLED.inc()
+                    log.exception("unhandled error")
+                    return self._refuse(request, Later("internal error"))
+
+        return cast(Handler, guarded)
+
+    async def open(self) -> Needs:
+        """What `start` made; opened once."""
+        async with self._opening:
+            if self._needs is None:
+                settings = Settings()
+                logs.configure(settings.function_name, settings.log_level)
+                self._opened = self._start()
+                self._needs = await self._opened.__aenter__()
+            return self._needs
+
+    async def close(self) -> None:
+        """Flush and close what `start` opened."""
+        opened, self._opened, self._needs = self._opened, None, None
+        if opened is not None:
+            await opened.__aexit__(None, None, None)
+
+    def app(self, module: str) -> ASGIApp:
+        """The server's target: `module` is the caller's `__name__`, whose `handle` the framework serves."""
+        source = sys.modules[module]
+        inner = framework.create_asgi_app_from_module("handle", source.__file__, "http", source, source.__spec__)  # type: ignore[no-untyped-call]
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await self._lifespan(receive, send)
+            elif scope["type"] == "http" and (answer := self._own(scope)):
+                await answer(scope, receive, send)
+            else:
+                await inner(scope, receive, send)
+
+        return app
+
+    def _own(self, scope: Scope) -> Response | None:
+        """Answer of the platform's own paths."""
+        match scope["path"]:
+            case "/healthz":
+                return Response("ok\n", media_type="text/plain")
+            case "/readyz":
+                ready = self._needs is not None
+                return Response("ready\n" if ready else "starting\n", 200 if ready else 503, media_type="text/plain")
+            case "/metrics":
+                return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return None
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message: dict[str, Any] = dict(await receive())
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.open()
+                except Exception as error:  # a failed start must end the process, not the first request
+                    log.exception("start failed")
+                    await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return

@@ -1,0 +1,34 @@
+"""Every metric of the functions, once: name, help, labels. Counted a batch at a time; raw error text is never a label."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ACCEPTED_RECORDS = Counter("obstack_ingest_accepted_records", "Log records, data points, spans or samples taken over, after the broker's yes.", ["signal"])
+ACCEPTED_BYTES = Counter("obstack_ingest_accepted_bytes", "Decompressed bytes taken over.", ["signal"])
+REFUSED = Counter("obstack_ingest_refused_requests", "Requests refused, by reason.", ["reason"])
+STRIPPED = Counter("obstack_ingest_stripped_attributes", "Attributes removed because they claimed the tenant's name.", ["signal"])
+PUBLISH_SECONDS = Histogram(
+    "obstack_publish_seconds",
+    "From handing a record to the client until it is acknowledged.",
+    ["topic"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 8),
+)
+
+DELIVERED = Counter("obstack_sink_delivered_records", "Kafka records stored by the backend.", ["type"])
+POSTPONED = Counter("obstack_sink_postponed_records", "Deliveries answered 503, so that the trigger redelivers.", ["type"])
+DEAD = Counter("obstack_sink_dead_letters", "Dead letters written, by reason.", ["reason"])
+DUPLICATES = Counter("obstack_sink_duplicates", "Documents that were already there: a redelivery.", [])
+DELIVERY_SECONDS = Histogram(
+    "obstack_sink_delivery_seconds", "From the event's arrival to the backend's yes.", ["type"], buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+)
+AGE_SECONDS = Histogram(
+    "obstack_sink_age_seconds",
+    "From the request's receipt at ingest to the backend's yes.",
+    ["type"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 300, 3600),
+)
+
+QUERIES = Counter("obstack_query_requests", "Reads, by backend and status class.", ["backend", "status"])
+LOGINS = Counter("obstack_query_logins", "Log-ins, by outcome.", ["outcome"])
+
+UNHANDLED = Counter("obstack_unhandled_errors", "Exceptions nobody meant: defects of ours.", [])
+IN_FLIGHT = Gauge("obstack_requests_in_flight", "Requests being worked on.", [])

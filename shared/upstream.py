@@ -1,0 +1,71 @@
+"""HTTP to the backends: one pool, one deadline, no retry of its own (the trigger retries; a second layer would multiply)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from shared.errors import Later
+
+
+class Slow(Later):
+    """The backend was reached and didn't answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A backend's answer: status, headers (case-insensitive), body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body for people: UTF-8, cut at 500 characters."""
+        return self.body[:2000].decode(errors="replace").strip()[:500]
+
+
+class Upstream:
+    """A backend at a base URL. Open it with `async with` in `start`."""
+
+    def __init__(self, url: str, timeout: float = 20.0) -> None:
+        self.url = url.rstrip("/")
+        self._unread = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=timeout)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout, connect=3),
+            connector=aiohttp.TCPConnector(limit=64),
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> "Upstream":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send bytes as they are. Raises Later when the backend can't be reached or doesn't answer in time."""
+        try:
+            async with self._session.post(self.url + path, data=body, headers=headers) as response:
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Later(f"{self.url}: {type(error).__name__}") from error
+
+    async def open(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> aiohttp.ClientResponse:
+        """The answer, not yet read and encoded as it came; whoever asked reads and closes it. `path` (with its query string) is sent as it is.
+
+        Raises Later when the backend can't be reached, Slow when it is silent for longer than the timeout.
+        """
+        url = URL(self.url + path, encoded=True)
+        try:
+            return await self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread
+            )
+        except aiohttp.ServerTimeoutError as error:
+            kind = Later if isinstance(error, aiohttp.ConnectionTimeoutError) else Slow
+            raise kind(f"{self.url}: {type(error).__name__}") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Later(f"{self.url}: {type(error).__name__}") from error

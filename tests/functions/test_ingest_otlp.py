@@ -1,0 +1,234 @@
+"""ingest_otlp through its ASGI app: OTLP/HTTP's requests and answers."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from time import time_ns
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from starlette.testclient import TestClient
+
+from functions.ingest_otlp import main
+from shared import tokens
+from tests.conftest import Customer, add_customer
+from tests.edges import Broker, Database
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def client(broker: Broker, database: Database) -> Iterator[TestClient]:
+    with TestClient(main.app) as client:
+        yield client
+
+
+def logs(*times: int) -> bytes:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "checkout"
+    scope = resource.scope_logs.add()
+    for time in times or (time_ns(),):
+        scope.log_records.add(time_unix_nano=time).body.string_value = "hello"
+    return request.SerializeToString()
+
+
+def status_of(response: Any) -> Any:
+    """The Status in an error answer, whose media type must be the request's."""
+    asked = response.request.headers.get("content-type", "").partition(";")[0]
+    if asked == "application/json":
+        assert response.headers["content-type"] == "application/json"
+        return response.json()
+    assert response.headers["content-type"] == "application/x-protobuf"
+    return Status.FromString(response.content)
+
+
+@pytest.mark.parametrize("prefix", ["", "/ingest/otlp"])
+@pytest.mark.parametrize(
+    ("signal", "topic", "kind"),
+    [
+        ("logs", "telemetry.logs", "io.obstack.telemetry.logs.v1"),
+        ("metrics", "telemetry.metrics", "io.obstack.telemetry.metrics.v1"),
+        ("traces", "telemetry.traces", "io.obstack.telemetry.traces.v1"),
+    ],
+)
+def test_batch_lies_in_its_topic_as_it_came(client: TestClient, broker: Broker, acme: Customer, prefix: str, signal: str, topic: str, kind: str) -> None:
+    bodies: dict[str, Any] = {
+        "logs": {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": str(time_ns())}]}]}]},
+        "metrics": {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "gauge": {"dataPoints": [{"asInt": "1"}]}}]}]}]},
+        "traces": {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "ab" * 16, "spanId": "cd" * 8}]}]}]},
+    }
+    answer = client.post(f"{prefix}/v1/{signal}", content=json.dumps(bodies[signal]), headers=acme.headers | JSON)
+    assert (answer.status_code, answer.json(), answer.headers["content-type"]) == (200, {}, "application/json")
+    value = broker.messages[0].value
+    answer = client.post(f"{prefix}/v1/{signal}", content=value, headers=acme.headers | PROTOBUF)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"", "application/x-protobuf")
+    first, second = broker.messages
+    assert first.value == second.value == value
+    for message in (first, second):
+        assert message.topic == topic
+        assert message.key.startswith(acme.tenant_id + "/")
+        expected = {"ce_type": kind, "ce_tenantid": acme.tenant_id, "ce_tokenid": acme.token_id, "ce_source": "/ingest/otlp", "ce_topic": topic}
+        assert expected.items() <= message.headers.items()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "answers"), [("application/json; charset=utf-8", "application/json"), ("Application/X-Protobuf", "application/x-protobuf")]
+)
+def test_media_type_parameters_and_case_are_tolerated(client: TestClient, acme: Customer, content_type: str, answers: str) -> None:
+    answer = client.post("/v1/logs", content=b"{}" if "json" in answers else b"", headers=acme.headers | {"content-type": content_type})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, answers)
+
+
+def test_gzip_and_chunked_bodies_are_taken(client: TestClient, broker: Broker, acme: Customer) -> None:
+    value = logs()
+    packed = gzip.compress(value)
+    headers = acme.headers | PROTOBUF | {"content-encoding": "gzip"}
+    assert client.post("/v1/logs", content=packed, headers=headers).status_code == 200
+    assert client.post("/v1/logs", content=iter([packed[:10], packed[10:]]), headers=headers).status_code == 200
+    assert [message.value for message in broker.messages] == [value, value]
+
+
+@pytest.mark.parametrize(("headers", "body"), [(PROTOBUF, b""), (JSON, b"{}")])
+def test_empty_request_is_success_without_a_record(client: TestClient, broker: Broker, acme: Customer, headers: dict[str, str], body: bytes) -> None:
+    assert client.post("/v1/logs", content=body, headers=acme.headers | headers).status_code == 200
+    assert broker.messages == []
+
+
+def test_partial_success_names_count_reason_and_index(client: TestClient, broker: Broker, acme: Customer) -> None:
+    answer = client.post("/v1/logs", content=logs(time_ns(), 1, 2), headers=acme.headers | PROTOBUF)
+    assert answer.status_code == 200
+    partial = ExportLogsServiceResponse.FromString(answer.content).partial_success
+    assert partial.rejected_log_records == 2
+    assert "index 1" in partial.error_message
+    assert "7 days" in partial.error_message
+    assert len(ExportLogsServiceRequest.FromString(broker.messages[0].value).resource_logs[0].scope_logs[0].log_records) == 1
+
+
+def test_all_rejected_publishes_nothing(client: TestClient, broker: Broker, acme: Customer) -> None:
+    answer = client.post("/v1/logs", content=logs(1), headers=acme.headers | PROTOBUF)
+    assert ExportLogsServiceResponse.FromString(answer.content).partial_success.rejected_log_records == 1
+    assert broker.messages == []
+
+
+def test_tenant_comes_from_the_token_alone(client: TestClient, broker: Broker, acme: Customer, globex: Customer) -> None:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    resource.resource.attributes.add(key="tenant_id").value.string_value = globex.tenant_id
+    resource.scope_logs.add().log_records.add(time_unix_nano=time_ns()).attributes.add(key="tenant.id").value.string_value = globex.tenant_id
+    forged = {"x-scope-orgid": globex.tenant_id, "ce-tenantid": globex.tenant_id}
+    client.post("/v1/logs", content=request.SerializeToString(), headers=acme.headers | PROTOBUF | forged)
+    (message,) = broker.messages
+    assert message.headers["ce_tenantid"] == acme.tenant_id
+    assert globex.tenant_id.encode() not in message.value
+
+
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+@pytest.mark.parametrize("token", [None, "wrong", tokens.create()])
+def test_without_a_valid_token_is_401(client: TestClient, broker: Broker, kind: dict[str, str], token: str | None) -> None:
+    answer = client.post("/v1/logs", content=logs(), headers=kind | ({"authorization": f"Bearer {token}"} if token else {}))
+    assert answer.status_code == 401
+    assert "Bearer" in answer.headers["www-authenticate"]
+    status = status_of(answer)
+    assert (status["code"] if kind is JSON else status.code) == 16
+    assert broker.messages == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (PROTOBUF, b"garbage"),
+        (JSON, b"garbage"),
+        (JSON, b"[]"),
+        (PROTOBUF | {"content-encoding": "gzip"}, b"not gzip"),
+        (PROTOBUF | {"content-encoding": "gzip"}, b""),
+    ],
+    ids=["protobuf", "json", "json list", "gzip", "empty gzip"],
+)
+def test_undecodable_body_is_400_with_details(client: TestClient, broker: Broker, acme: Customer, headers: dict[str, str], body: bytes) -> None:
+    answer = client.post("/v1/logs", content=body, headers=acme.headers | headers)
+    assert answer.status_code == 400
+    status = status_of(answer)
+    details = status["details"] if isinstance(status, dict) else status.details
+    assert "BadRequest" in (details[0]["@type"] if isinstance(status, dict) else details[0].type_url)
+    assert broker.messages == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/v1/logs", {"content-type": "text/plain"}, 415),
+        ("POST", "/v1/logs", {}, 415),
+        ("POST", "/v1/logs", PROTOBUF | {"content-encoding": "br"}, 415),
+        ("GET", "/v1/logs", PROTOBUF, 405),
+        ("POST", "/v1/profiles", PROTOBUF, 404),
+        ("POST", "/", PROTOBUF, 404),
+    ],
+)
+def test_wrong_requests_get_their_status(
+    client: TestClient, broker: Broker, acme: Customer, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = client.request(method, path, content=logs() if method == "POST" else None, headers=acme.headers | headers)
+    assert answer.status_code == status
+    assert status_of(answer).message
+    assert broker.messages == []
+    assert (answer.headers.get("allow") == "POST") == (status == 405)
+
+
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+@pytest.mark.parametrize("form", ["length", "chunked", "bomb"])
+def test_too_large_is_413(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch, kind: dict[str, str], form: str) -> None:
+    monkeypatch.setattr(main, "MAX_BODY_BYTES", 1000)
+    body: Any = {"length": bytes(1001), "chunked": iter([bytes(600), bytes(600)]), "bomb": gzip.compress(bytes(100_000))}[form]
+    headers = acme.headers | kind | ({"content-encoding": "gzip"} if form == "bomb" else {})
+    answer = client.post("/v1/logs", content=body, headers=headers)
+    assert answer.status_code == 413
+    status_of(answer)
+    assert broker.messages == []
+
+
+def test_record_over_the_topics_limit_is_413(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.publish.MAX_RECORD_BYTES", 10)
+    assert client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF).status_code == 413
+    assert broker.messages == []
+
+
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+def test_broker_away_is_503_with_retry_after(client: TestClient, broker: Broker, acme: Customer, kind: dict[str, str]) -> None:
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    body = logs() if kind is PROTOBUF else b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}'
+    answer = client.post("/v1/logs", content=body, headers=acme.headers | kind)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    status = status_of(answer)
+    assert (status["code"] if kind is JSON else status.code) == 14
+
+
+def test_database_away_is_503_never_401(client: TestClient, database: Database, acme: Customer) -> None:
+    database.down = True
+    assert client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF).status_code == 503
+
+
+def test_token_without_the_signals_scope_is_403(client: TestClient, broker: Broker, database: Database) -> None:
+    customer = add_customer(database, scopes=["traces"])
+    assert client.post("/v1/logs", content=logs(), headers=customer.headers | PROTOBUF).status_code == 403
+    assert broker.messages == []
+
+
+def test_defect_of_ours_is_503_and_tells_nothing(client: TestClient, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("shared.codecs.otlp.check", broken)
+    answer = client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF)
+    assert answer.status_code == 503
+    assert b"secret" not in answer.content
+
+
+def test_platform_paths_answer_without_a_token(client: TestClient) -> None:
+    assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
+    assert "obstack_ingest_accepted_records" in client.get("/metrics").text

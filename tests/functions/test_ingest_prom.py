@@ -1,0 +1,119 @@
+"""ingest_prom through its ASGI app: remote_write's requests and answers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from starlette.testclient import TestClient
+
+from functions.ingest_prom import main
+from shared.codecs.compression import snappy
+from shared.codecs.prompb import remote1_pb2, remote2_pb2
+from tests.conftest import Customer
+from tests.edges import Broker, Database
+
+ONE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
+TWO = {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "content-encoding": "snappy"}
+WRITTEN = "x-prometheus-remote-write-"
+
+
+@pytest.fixture
+def client(broker: Broker, database: Database) -> Iterator[TestClient]:
+    with TestClient(main.app) as client:
+        yield client
+
+
+def request1() -> bytes:
+    request = remote1_pb2.WriteRequest()
+    series = request.timeseries.add()
+    series.labels.add(name="__name__", value="up")
+    series.samples.add(value=1, timestamp=1)
+    return request.SerializeToString()
+
+
+def request2() -> bytes:
+    request = remote2_pb2.Request(symbols=["", "__name__", "up"])
+    series = request.timeseries.add(labels_refs=[1, 2])
+    series.samples.add(value=1, timestamp=1)
+    series.exemplars.add(value=1)
+    request.timeseries.add(labels_refs=[1, 2]).histograms.add(count_int=1)
+    return request.SerializeToString()
+
+
+def written(answer: Any) -> dict[str, str]:
+    return {name.removeprefix(WRITTEN): value for name, value in answer.headers.items() if name.startswith(WRITTEN)}
+
+
+@pytest.mark.parametrize("path", ["/v1/write", "/ingest/prometheus/v1/write"])
+@pytest.mark.parametrize("content_type", ["application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest", None])
+def test_version_1_lies_in_the_topic_without_its_snappy(client: TestClient, broker: Broker, acme: Customer, path: str, content_type: str | None) -> None:
+    headers = acme.headers | {"content-encoding": "snappy"} | ({"content-type": content_type} if content_type else {})
+    answer = client.post(path, content=snappy(request1()), headers=headers)
+    assert (answer.status_code, answer.content, written(answer)) == (204, b"", {})
+    (message,) = broker.messages
+    assert (message.topic, message.value) == ("telemetry.remote-write", request1())
+    assert (message.headers["ce_type"], message.headers["ce_tenantid"]) == ("io.obstack.telemetry.remote-write.v1", acme.tenant_id)
+
+
+def test_version_2_reports_what_was_written(client: TestClient, broker: Broker, acme: Customer) -> None:
+    answer = client.post("/v1/write", content=snappy(request2()), headers=acme.headers | TWO)
+    assert (answer.status_code, written(answer)) == (204, {"samples-written": "1", "histograms-written": "1", "exemplars-written": "1"})
+    (message,) = broker.messages
+    assert (message.headers["ce_type"], message.value) == ("io.obstack.telemetry.remote-write.v2", request2())
+
+
+def test_one_senders_requests_keep_to_one_key(client: TestClient, broker: Broker, acme: Customer, globex: Customer) -> None:
+    for customer in (acme, acme, globex):
+        client.post("/v1/write", content=snappy(request1()), headers=customer.headers | ONE)
+    assert broker.messages[0].key == broker.messages[1].key != broker.messages[2].key
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        (ONE, b"not snappy", 400),
+        (ONE, b"", 400),
+        (ONE, snappy(b"not protobuf"), 400),
+        (TWO, snappy(request1()), 400),
+        (ONE, snappy(request2()), 400),
+        (ONE, b"\xff\xff\xff\xff\x0f", 413),
+        ({"content-type": "application/json", "content-encoding": "snappy"}, snappy(request1()), 415),
+        ({"content-type": "application/x-protobuf;proto=other", "content-encoding": "snappy"}, snappy(request1()), 415),
+        ({"content-type": "application/x-protobuf", "content-encoding": "gzip"}, snappy(request1()), 415),
+        ({"content-type": "application/x-protobuf"}, snappy(request1()), 415),
+    ],
+    ids=["snappy", "empty", "protobuf", "1.0 called 2.0", "2.0 called 1.0", "too large", "media type", "message", "encoding", "no encoding"],
+)
+def test_wrong_bodies_get_a_short_text(client: TestClient, broker: Broker, acme: Customer, headers: dict[str, str], body: bytes, status: int) -> None:
+    answer = client.post("/v1/write", content=body, headers=acme.headers | headers)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 0 < len(answer.text) < 300
+    assert broker.messages == []
+
+
+def test_version_2_refusals_say_nothing_was_written(client: TestClient, acme: Customer) -> None:
+    answer = client.post("/v1/write", content=b"not snappy", headers=acme.headers | TWO)
+    assert (answer.status_code, set(written(answer).values())) == (400, {"0"})
+
+
+@pytest.mark.parametrize("headers", [ONE, TWO])
+def test_without_token_is_401(client: TestClient, broker: Broker, headers: dict[str, str]) -> None:
+    answer = client.post("/v1/write", content=snappy(request1()), headers=headers)
+    assert answer.status_code == 401
+    assert "Basic" in answer.headers["www-authenticate"]
+    assert broker.messages == []
+
+
+def test_broker_away_is_503_with_retry_after(client: TestClient, broker: Broker, acme: Customer) -> None:
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    answer = client.post("/v1/write", content=snappy(request1()), headers=acme.headers | ONE)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_wrong_method_and_path(client: TestClient, acme: Customer) -> None:
+    answer = client.get("/v1/write", headers=acme.headers | ONE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert client.post("/v1/read", headers=acme.headers | ONE).status_code == 404

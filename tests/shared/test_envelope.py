@@ -1,0 +1,94 @@
+"""A record survives the way from Kafka headers to a CloudEvent request."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared import envelope
+from shared.contract import EventType, Reason, Scope, Source, Topic
+from shared.envelope import Dead, Record
+from shared.errors import Refused
+from shared.tenant import Tenant
+
+TENANT = Tenant(str(uuid4()), str(uuid4()), frozenset(Scope))
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def record(**changes: Any) -> Record:
+    arguments: dict[str, Any] = {"value": b"112345678", "spread": b"s", "traceparent": TRACEPARENT, **changes}
+    return envelope.new(TENANT, EventType.LOGS, Source.OTLP, Topic.LOGS, **arguments)
+
+
+def as_request(made: Record) -> dict[str, str]:
+    """What KafkaSource makes of the record's headers: `ce_x` → `ce-x`."""
+    return {name.replace("ce_", "ce-"): bytes(value).decode() for name, value in envelope.kafka_headers(made)}  # type: ignore[arg-type]
+
+
+def test_record_comes_back_from_its_event() -> None:
+    made = record()
+    assert envelope.from_event(as_request(made), made.value) == made
+
+
+def test_attributes_are_what_kafkasource_takes() -> None:
+    headers = dict(envelope.kafka_headers(record()))
+    names = [name for name in headers if name != "content-type"]
+    assert all(re.fullmatch(r"ce_[a-z0-9]+", name) for name in names)
+    assert {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_tenantid", "ce_tokenid", "ce_topic", "ce_partitionkey", "ce_traceparent"} == set(
+        names
+    )
+    assert headers["content-type"] == b"application/x-protobuf"
+    assert all(isinstance(value, bytes) and re.fullmatch(rb"[ -~]+", value) for value in headers.values())
+
+
+def test_ids_are_uuid7_and_in_order() -> None:
+    first, second = record(), record()
+    assert first.id[14] == second.id[14] == "7"
+    assert first.id < second.id
+
+
+@pytest.mark.parametrize(
+    "hostile", ["x", "00-zz", "00-" + "é" * 32 + "-00f067aa0ba902b7-01", TRACEPARENT + "\r\nce-tenantid: other", TRACEPARENT.replace("4", "_")]
+)
+def test_malformed_traceparent_is_not_carried_on(hostile: str) -> None:
+    assert "ce_traceparent" not in dict(envelope.kafka_headers(record(traceparent=hostile)))
+
+
+def test_a_tenant_keeps_to_a_few_keys() -> None:
+    keys = {record(spread=str(n).encode()).key for n in range(100)}
+    assert keys == {f"{TENANT.id}/{n}" for n in range(envelope.SHARDS)}
+    assert record(spread=b"same").key == record(spread=b"same").key
+
+
+def test_dead_letter_keeps_the_record_and_adds_the_reason() -> None:
+    made = record()
+    letter = envelope.dead_letter(made, Dead(b"part", Reason.OUT_OF_ORDER, "too old\nünïcode"), "sink_prom", 2)
+    assert (letter.id, letter.key, letter.tenant_id, letter.value) == (made.id, made.key, made.tenant_id, b"part")
+    assert letter.extensions == {"reason": "out_of_order", "detail": "too old??n?code", "sink": "sink_prom", "part": "2"}
+    envelope.kafka_headers(letter)
+
+
+def test_extensions_added_on_the_way_are_kept() -> None:
+    made = record()
+    headers = as_request(made) | {"ce-knativekafkaoffset": "17", "x-other": "dropped"}
+    assert envelope.from_event(headers, b"").extensions == {"knativekafkaoffset": "17"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ce-type": "dev.knative.kafka.event"},
+        {"ce-type": "com.example.other"},
+        {"ce-tenantid": "acme|globex"},
+        {"ce-tenantid": None},
+        {"ce-topic": "other"},
+        {"ce-id": None},
+    ],
+    ids=["wrapped", "other type", "two tenants", "no tenant", "other topic", "no id"],
+)
+def test_event_of_others_is_refused(change: dict[str, str | None]) -> None:
+    headers = {name: value for name, value in (as_request(record()) | change).items() if value is not None}
+    with pytest.raises(Refused) as refused:
+        envelope.from_event(headers, b"")
+    assert refused.value.reason == Reason.NOT_AN_EVENT
