@@ -37,7 +37,7 @@ class Database(Settings):
 class Sessions(Database):
     """The query function: who is logged in, and where the backends are read."""
 
-    session_secret: SecretStr
+    session_secret: SecretStr = Field(min_length=32)
     session_hours: float = Field(default=12.0, gt=0)
     loki_url: str
     prom_label_proxy_url: str

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 
 import aiohttp
 from yarl import URL
 
+from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Later
+
+_ONE_GO = 1024 * 1024
 
 
 class Slow(Later):
@@ -25,6 +29,12 @@ class Answer:
     def text(self) -> str:
         """The body for people: UTF-8, cut at 500 characters."""
         return self.body[:2000].decode(errors="replace").strip()[:500]
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds that the backend asks to wait, at most a minute; our own default when it doesn't say."""
+        asked = self.headers.get("Retry-After", "")
+        return min(int(asked), 60) if asked.isascii() and asked.isdigit() else RETRY_AFTER_SECONDS
 
 
 class Upstream:
@@ -49,7 +59,9 @@ class Upstream:
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send bytes as they are. Raises Later when the backend can't be reached or doesn't answer in time."""
         try:
-            async with self._session.post(self.url + path, data=body, headers=headers) as response:
+            # aiohttp writes bytes in one go and warns when they are many; a stream it writes bit by bit, with Content-Length all the same.
+            data = BytesIO(body) if len(body) > _ONE_GO else body
+            async with self._session.post(self.url + path, data=data, headers=headers) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Later(f"{self.url}: {type(error).__name__}") from error
@@ -61,9 +73,7 @@ class Upstream:
         """
         url = URL(self.url + path, encoded=True)
         try:
-            return await self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread
-            )
+            return await self._session.request(method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread)
         except aiohttp.ServerTimeoutError as error:
             kind = Later if isinstance(error, aiohttp.ConnectionTimeoutError) else Slow
             raise kind(f"{self.url}: {type(error).__name__}") from error

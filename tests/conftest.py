@@ -1,10 +1,17 @@
-"""Fixtures for all tests: two tenants, the network edges of the functions."""
+"""Fixtures for all tests: two tenants, the network edges of the functions, and the real stack."""
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from localdev import paths
 from shared import tokens
 from tests.edges import Broker, Database
 
@@ -60,3 +67,45 @@ def add_customer(database: Database, *, scopes: list[str] | None = None, active:
     tenant_id, token_id, token = uuid4(), uuid4(), tokens.create()
     database.add(token, (UUID(str(token_id)), UUID(str(tenant_id)), SCOPES if scopes is None else scopes, expires, active))
     return Customer(str(tenant_id), str(token_id), token)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The running stack: `demo.json` (design: gateway, functions, backends, tenants)."""
+
+    demo: dict[str, Any]
+
+    @property
+    def gateway(self) -> str:
+        return str(self.demo["gateway"])
+
+    @property
+    def functions(self) -> dict[str, str]:
+        return dict(self.demo["functions"])
+
+    @property
+    def backends(self) -> dict[str, str]:
+        return dict(self.demo["backends"])
+
+    @property
+    def tenants(self) -> list[dict[str, str]]:
+        return list(self.demo["tenants"])
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """A stack of the tests' own, beside a developer's: other ports, another folder. OBSTACK_TEST_KEEP=1 leaves it up for the next run.
+
+    From here on `localdev`'s paths and ports mean this stack, in this process too.
+    """
+    os.environ.setdefault("OBSTACK_LOCAL", str(paths.ROOT / ".local" / "test"))
+    os.environ.setdefault("OBSTACK_PORT_OFFSET", "20000")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        sys.stderr.write("\nstarting the tests' stack; the first time on a machine this compiles the backends\n")
+        subprocess.run([sys.executable, "-m", "localdev", "up"], cwd=paths.ROOT, check=True)
+    try:
+        yield Stack(json.loads((paths.local() / "demo.json").read_text()))
+    finally:
+        if not os.environ.get("OBSTACK_TEST_KEEP"):
+            subprocess.run([sys.executable, "-m", "localdev", "down"], cwd=paths.ROOT, check=True)

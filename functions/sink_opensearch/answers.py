@@ -1,0 +1,53 @@
+"""OpenSearch's answers: to a whole bulk request by its status, to each document in it by the item's status and error type (OpenSearch 3.4).
+
+A bulk request answers 200 whatever became of its documents. 409 on `create` with an id of ours: it is there already.
+Statuses and types: OpenSearch's bulk API, and `RestStatus` of its exceptions.
+"""
+
+from typing import Final
+
+from shared.contract import Reason
+from shared.verdict import Means, Refusal, Row, judge, means
+
+EXISTS: Final = 409
+_BAD: Final = frozenset({400})
+
+ITEMS: Final = (
+    Row({200, 201, EXISTS}, Means.DONE),
+    Row(_BAD, Refusal(Reason.INVALID), "mapper_parsing_exception"),
+    Row(_BAD, Refusal(Reason.INVALID), "document_parsing_exception"),
+    Row(_BAD, Refusal(Reason.TOO_LARGE), "immense term"),
+    Row(_BAD, Refusal(Reason.INVALID), "illegal_argument_exception"),
+    Row(_BAD, Means.CONFIGURATION, "validation_exception"),
+    Row(_BAD, Means.CONFIGURATION, "index_closed_exception"),
+    Row(_BAD, Means.CONFIGURATION, "invalid_index_name_exception"),
+    Row(_BAD, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
+    Row({413}, Refusal(Reason.TOO_LARGE)),
+    Row({429}, Means.TRANSIENT),
+    Row(range(500, 600), Means.TRANSIENT),
+    Row({401, 403, 404}, Means.CONFIGURATION),
+)
+
+REQUESTS: Final = (
+    Row({200, 201}, Means.DONE),
+    Row({413}, Refusal(Reason.TOO_LARGE)),
+    Row({"N/A", "TIMEOUT"}, Means.TRANSIENT),
+    Row({429}, Means.TRANSIENT),
+    Row(range(500, 600), Means.TRANSIENT),
+    Row({400, 401, 403, 404}, Means.CONFIGURATION),
+)
+
+
+def item(status: int, message: str) -> Means | Refusal:
+    """What the answer for one document means."""
+    return means(ITEMS, status, message)
+
+
+def failed(status: int | str, message: str) -> None:
+    """A request that OpenSearch, or the way to it, refused as a whole. Raises Never and Later."""
+    judge(REQUESTS, status, message, "opensearch")
+
+
+def held(status: int, message: str) -> None:
+    """A document was refused for something that lies with us. Raises Later."""
+    judge(ITEMS, status, message, "opensearch")

@@ -1,0 +1,74 @@
+"""Event with a batch of logs → OpenSearch, one document a log record. 204 means that every record is there, or the dead letters have it with a reason.
+
+Source: OpenSearch's bulk API; a document's id is the record's for ever, so a redelivery adds nothing.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from opensearchpy import AsyncOpenSearch
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.sink_opensearch import request
+from functions.sink_opensearch.bulk import Bulk
+from functions.sink_opensearch.documents import alone, documents
+from shared import delivery
+from shared.delivery import Delivery
+from shared.envelope import Dead, Record
+from shared.errors import Never
+from shared.publish import Publisher
+from shared.runtime import Function
+from shared.settings import OpenSearchSink
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an event needs of the world."""
+
+    delivery: Delivery
+    bulk: Bulk
+
+
+@asynccontextmanager
+async def start() -> AsyncIterator[Needs]:
+    """Open OpenSearch's pool and the way to the dead letters; flush at the end. OpenSearch may be away still."""
+    # The client tells of every request, and at DEBUG what is in it.
+    logging.getLogger("opensearch").setLevel(logging.ERROR)
+    settings = OpenSearchSink()
+    publisher = Publisher(settings)
+    client = AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=20, maxsize=32)
+    try:
+        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client))
+    finally:
+        await client.close()
+        await publisher.close()
+
+
+function = Function(start, delivery.refuse)
+
+
+@function.handler
+async def handle(event: Request, needs: Needs) -> Response:
+    """Answer one event."""
+    return await needs.delivery.handle(event, partial(store, needs))
+
+
+async def store(needs: Needs, record: Record) -> list[Dead]:
+    """Index a batch; what can never be stored is returned, alone."""
+    try:
+        batch = request.parse(record)
+    except Never as never:
+        return [Dead(record.value, never.reason, never.detail)]
+    refused, stored = list[tuple[bytes, Never]](), False
+    for chunk in request.chunks(documents(record, batch)):
+        bad = await needs.bulk.store(chunk)
+        refused += [(alone(batch, document.position), never) for document, never in bad]
+        stored = stored or len(bad) < len(chunk)
+    return delivery.settle(refused, stored=stored)
+
+
+app = function.app(__name__)

@@ -1,0 +1,54 @@
+"""Record → documents → bulk bodies under OpenSearch's and our own size limits. Every action is `create`: a document that is there already stays as it is.
+
+Source: OpenSearch's bulk API.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from functions.sink_opensearch.documents import Document
+from shared.contract import EventType, Reason
+from shared.envelope import Record
+from shared.errors import Never, Refused
+
+MOST_BYTES: Final = 1_000_000
+MOST_DOCUMENTS: Final = 5000
+"""A body is larger only when it holds a single document. Some 2,000 usual records fill one, enough for OpenSearch to be busy with, and little to repeat."""
+
+
+def parse(record: Record) -> ExportLogsServiceRequest:
+    """The record's batch. Raises Refused when the event doesn't hold logs, Never when they can't be read."""
+    if record.type is not EventType.LOGS:
+        raise Refused(Reason.NOT_AN_EVENT, f"logs are stored here, not {record.type}")
+    try:
+        return ExportLogsServiceRequest.FromString(record.value)
+    except DecodeError as error:
+        raise Never(Reason.UNDECODABLE, f"not an ExportLogsServiceRequest: {error}") from None
+
+
+def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in order, in chunks of one bulk body each."""
+    chunk: list[Document] = []
+    size = 0
+    for document in documents:
+        length = len(_action(document)) + len(document.source) + 1
+        if chunk and (size + length > MOST_BYTES or len(chunk) >= MOST_DOCUMENTS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(document)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def body(chunk: Sequence[Document]) -> bytes:
+    """Lines of one bulk body."""
+    return b"".join(part for document in chunk for part in (_action(document), document.source, b"\n"))
+
+
+def _action(document: Document) -> bytes:
+    # Index and id are made of UUIDs, dates and numbers: nothing to escape.
+    return b'{"create":{"_index":"%s","_id":"%s"}}\n' % (document.index.encode(), document.id.encode())

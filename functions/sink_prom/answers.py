@@ -1,0 +1,68 @@
+"""Prometheus' answers to OTLP and remote_write (Prometheus 3.16). Only 2.0 keeps the good part of a refused request; equal samples twice are no fault.
+
+The OTLP endpoint answers 500 to data it can't convert, so a 500 is a refusal unless the storage is named. Statuses and messages: Prometheus'
+storage/remote/write_handler.go, write_otlp_handler.go, otlptranslator; model/histogram.
+"""
+
+from typing import Final
+
+from shared.contract import Reason
+from shared.upstream import Answer
+from shared.verdict import Means, Refusal, Row, judge
+
+_REFUSED: Final = frozenset({400, 500})
+
+WRITTEN: Final = "X-Prometheus-Remote-Write-Samples-Written"
+
+_INVALID: Final = (
+    "invalid temporality and type combination",
+    "unsupported metric type",
+    "cannot convert exponential to native histogram",
+    "unsupported exemplar value type",
+    "resulted in empty name",
+    "label name is empty",
+    "contains only underscores",
+    "resulted in invalid name",
+    "histogram's observation count should",
+    "histogram's observation count is negative",
+    "histogram has a ",
+    "histogram has an ",
+    "histogram spans specify",
+    "histogram custom bounds",
+    "custom buckets: must",
+    "histogram with exponential schema",
+    "TimeSeries must contain at least one sample or histogram",
+    "invalid labels for series",
+    "invalid metric name or labels",
+    "parsing labels for series",
+    "parsing metadata for series",
+    "parsing exemplar for series",
+    "invalid sample",
+)
+"""What Prometheus says of data that it can't ever take."""
+
+ANSWERS: Final = (
+    Row({200, 204}, Means.DONE),
+    Row({413}, Refusal(Reason.TOO_LARGE)),
+    Row(_REFUSED, Refusal(Reason.OUT_OF_WINDOW), "too old sample"),
+    Row(_REFUSED, Refusal(Reason.OUT_OF_WINDOW), "out of bounds"),
+    Row(_REFUSED, Refusal(Reason.OUT_OF_ORDER), "out of order"),
+    Row(_REFUSED, Refusal(Reason.OUT_OF_ORDER), "duplicate sample for timestamp"),
+    *(Row(_REFUSED, Refusal(Reason.INVALID), words) for words in _INVALID),
+    Row({500}, Means.TRANSIENT, "write to WAL"),
+    Row({500}, Means.TRANSIENT, "no space left on device"),
+    Row({500}, Means.TRANSIENT, "read-only file system"),
+    Row({500}, Means.TRANSIENT, "context canceled"),
+    Row({500}, Means.TRANSIENT, "context deadline exceeded"),
+    Row(_REFUSED, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
+    Row({429, *range(501, 600)}, Means.TRANSIENT),
+    Row({401, 403, 404, 405, 415}, Means.CONFIGURATION),
+)
+
+
+def check(answer: Answer, *, counted: bool) -> None:
+    """Return when Prometheus has the batch. `counted`: it must say how much it wrote (2.0). Raises Never and Later."""
+    judge(ANSWERS, answer.status, answer.body.decode(errors="replace"), "prometheus", answer.retry_after)
+    if counted and WRITTEN not in answer.headers:
+        # A receiver that knows only 1.0 reads a 2.0 request as an empty one, and says yes.
+        judge((), answer.status, f"without {WRITTEN}: it doesn't speak remote_write 2.0", "prometheus")

@@ -1,0 +1,45 @@
+"""Tempo's answers to an OTLP/gRPC export (Tempo 1.5; codes of newer ones as well). A refusal stores nothing, or some traces of the batch: spans combine.
+
+Codes: OTLP specification, § OTLP/gRPC Response; messages: Tempo's modules/distributor, modules/ingester/instance.go, grpc-go's server.go.
+"""
+
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from shared.contract import Reason
+from shared.errors import Never
+from shared.verdict import Means, Refusal, Row, judge
+
+_PRECONDITION: Final = frozenset({"FAILED_PRECONDITION"})
+
+ANSWERS: Final = (
+    Row({"INVALID_ARGUMENT"}, Refusal(Reason.INVALID)),
+    Row({"INTERNAL"}, Refusal(Reason.UNDECODABLE), "error unmarshalling request"),
+    Row({"RESOURCE_EXHAUSTED"}, Refusal(Reason.TOO_LARGE), "received message larger than max"),
+    Row(_PRECONDITION, Refusal(Reason.TOO_LARGE), "TRACE_TOO_LARGE"),
+    Row(_PRECONDITION, Means.TRANSIENT, "LIVE_TRACES_EXCEEDED"),
+    Row(_PRECONDITION, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
+    Row({"UNKNOWN"}, Means.CONFIGURATION, "no org id"),
+    Row({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "OUT_OF_RANGE", "DATA_LOSS"}, Means.TRANSIENT),
+    Row({"INTERNAL", "UNKNOWN"}, Means.TRANSIENT),
+    Row({"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"}, Means.CONFIGURATION),
+)
+
+
+def failed(code: str, message: str) -> None:
+    """An RPC that ended in an error. Raises Never and Later."""
+    judge(ANSWERS, code, message, "tempo")
+
+
+def check(answer: bytes) -> None:
+    """An RPC that succeeded: empty, unless Tempo kept only a part. Raises Never."""
+    if not answer:
+        return
+    try:
+        partial = ExportTraceServiceResponse.FromString(answer).partial_success
+    except DecodeError:
+        return
+    if partial.rejected_spans:
+        raise Never(Reason.REFUSED_BY_BACKEND, f"tempo: {partial.rejected_spans} spans rejected: {partial.error_message}")

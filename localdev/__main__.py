@@ -1,0 +1,98 @@
+"""`python -m localdev`: the stack on this machine. `./task` calls it; `--help` explains each command."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from localdev.paths import local
+from localdev.ports import ports
+from localdev.supervisor import control, state
+from localdev.supervisor.board import State
+from localdev.supervisor.display import for_terminal, table
+
+EXAMPLES = """\
+examples:
+  ./task up                            start everything, return when it is ready
+  ./task up -- --wait-for ingest_otlp  return as soon as that function is ready
+  ./task logs -- kafka -f              follow a log
+  OBSTACK_LOCAL=/tmp/second OBSTACK_PORT_OFFSET=1000 ./task up   a second stack beside the first
+"""
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again."""
+    console = Console()
+    wanted = [name for name in arguments.wait_for.split(",") if name]
+    try:
+        with for_terminal(console) as display:
+            now = control.up(display, wanted, arguments.timeout)
+    except KeyboardInterrupt:
+        print("\nGoes on in the background: ./task status shows how far it is, ./task down stops it.")
+        return 130
+    if console.is_terminal:
+        console.print(table(now.services))
+    print(f"Ready: http://127.0.0.1:{ports()['GATEWAY_PORT']} (tenants and tokens are in {local() / 'demo.json'})")
+    return 0
+
+
+def down(_: argparse.Namespace) -> int:
+    """Stop everything; data and installed backends stay."""
+    print("Stopped." if control.down() else "Nothing runs.")
+    return 0
+
+
+def status(_: argparse.Namespace) -> int:
+    """Show every service; exit code 0 if and only if all are ready."""
+    now = state.snapshot()
+    if now is None:
+        print("Nothing runs. ./task up starts it.")
+        return 1
+    Console().print(table(now.services))
+    return 0 if all(status.state is State.READY for status in now.services.values()) else 1
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Show the end of a log, or follow it; without a name, list the logs."""
+    folder = state.log_folder()
+    names = sorted(path.stem for path in folder.glob("*.log"))
+    if arguments.name not in names:
+        print(f"{'No log of that name. ' if arguments.name else ''}Logs in {folder}: {', '.join(names) or 'none yet'}")
+        return 1 if arguments.name else 0
+    command = ["tail", "-n", str(arguments.lines), *(["-F"] if arguments.follow else []), str(folder / f"{arguments.name}.log")]
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m localdev", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (up, down, status, logs):
+        sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        if command is up:
+            sub.add_argument("--wait-for", default="", metavar="A,B", help="return once these services are ready; the rest goes on")
+            sub.add_argument("--timeout", type=float, default=float("inf"), metavar="SECONDS", help="give up waiting; the stack goes on (default: never)")
+        if command is logs:
+            sub.add_argument("name", nargs="?", help="a service, or supervisor, or install-…")
+            sub.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+            sub.add_argument("-n", "--lines", type=int, default=50)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except (control.Failure, ValueError) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The catalogue `stack/functions.yml`, and each of its rows as a service: the server and target that the image uses, on a port of this machine.
+
+A function gets the settings its row names and no others, so that one which reads more fails here and not first in production.
+"""
+
+import functools
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from localdev import backends, processes, topics
+from localdev.backends import loki, opensearch, prometheus, tempo
+from localdev.paths import ROOT, STACK, local
+from localdev.ports import ports
+from localdev.service import Service
+
+
+def session_secret() -> str:
+    """What users' sessions are signed with: made once per `.local`, so that they outlive a restart; for the owner's eyes only."""
+    path = local() / "session-secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text()
+
+
+_SETTINGS: Mapping[str, Callable[[], str]] = {
+    "KAFKA_BOOTSTRAP_SERVERS": topics.bootstrap_servers,
+    "DATABASE_URL": backends.postgres_url,
+    "LOKI_URL": loki.url,
+    "PROMETHEUS_URL": prometheus.url,
+    "PROM_LABEL_PROXY_URL": prometheus.proxy_url,
+    "TEMPO_URL": tempo.url,
+    "TEMPO_OTLP_ENDPOINT": tempo.otlp,
+    "OPENSEARCH_URL": opensearch.url,
+    "SESSION_SECRET": session_secret,
+}
+"""Asked for one by one, just before the start: the database's URL isn't known until the database was prepared."""
+
+_AFTER = {"KAFKA_BOOTSTRAP_SERVERS": "kafka", "DATABASE_URL": "postgres"}
+"""What a function waits for. A sink answers 503 while its backend is away and is called again, so none waits for a backend that compiles for minutes."""
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What an event function is called for."""
+
+    topics: tuple[str, ...]
+    group: str
+    in_flight: int
+    """Records of one partition at a time; 1 keeps their order."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A row of the catalogue."""
+
+    name: str
+    port: int
+    settings: tuple[str, ...]
+    trigger: Trigger | None
+    """None when customers call the function through the gateway."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens on this machine."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def host(self) -> str:
+        """Its name in a cluster, where underscores are not allowed in host names."""
+        return self.name.replace("_", "-")
+
+
+def catalogue() -> list[Function]:
+    """All functions. Raises KeyError or ValueError for a row that isn't as the file's head says."""
+    rows = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+    numbers = ports()
+    return [Function(name, numbers[row["port"]], tuple(row["settings"]), _trigger(row)) for name, row in rows.items()]
+
+
+def _trigger(row: Mapping[str, object]) -> Trigger | None:
+    match row:
+        case {"kind": "http"}:
+            return None
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered"}}:
+            return Trigger(tuple(topics), group, 1)
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "unordered", "in_flight": int(in_flight)}}:
+            return Trigger(tuple(topics), group, in_flight)
+    raise ValueError(f"functions.yml: not a function: {row}")
+
+
+def services() -> list[Service]:
+    """One service a row."""
+    return [_service(function) for function in catalogue()]
+
+
+def _service(function: Function) -> Service:
+    return Service(
+        name=function.name,
+        command=functools.partial(_command, function),
+        env=functools.partial(_environment, function),
+        ready=processes.answers(f"{function.url}/readyz"),
+        after=tuple(service for setting, service in _AFTER.items() if setting in function.settings),
+        cwd=ROOT,
+    )
+
+
+def _command(function: Function) -> list[str]:
+    server = Path(sys.executable).with_name("granian")
+    options = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(function.port), "--workers", "1", "--loop", "uvloop", "--no-ws"]
+    return [str(server), *options, f"functions.{function.name}.main:app"]
+
+
+def _environment(function: Function) -> dict[str, str]:
+    given = {name: _SETTINGS[name]() for name in function.settings}
+    return {"FUNCTION_NAME": function.name, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **given}

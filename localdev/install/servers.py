@@ -1,0 +1,40 @@
+"""The servers compiled from Go, with what each needs to compile at all."""
+
+from localdev.install import versions
+from localdev.install.go_build import GoBuild, remove_caches
+from localdev.service import Progress
+
+collector = GoBuild("collector", versions.COLLECTOR, ".", wrapper=True, needs_mb=1500)
+
+loki = GoBuild("loki", versions.LOKI, "github.com/grafana/loki/v3/cmd/loki", wrapper=True, needs_mb=6000)
+
+prometheus = GoBuild(
+    "prometheus",
+    versions.PROMETHEUS,
+    "github.com/prometheus/prometheus/cmd/prometheus",
+    wrapper=False,
+    # Service discovery for every cloud there is makes up most of the build, and isn't used here.
+    tags="remove_all_sd",
+    needs_mb=4000,
+)
+
+tempo = GoBuild(
+    "tempo",
+    versions.TEMPO,
+    ".",
+    wrapper=True,
+    # Old packages reach into the runtime in ways that newer linkers refuse, in assembly that only links where there is a C compiler.
+    tags="purego",
+    ldflags="-s -w -checklinkname=0",
+    needs_mb=4000,
+)
+
+prom_label_proxy = GoBuild("prom-label-proxy", versions.PROM_LABEL_PROXY, "github.com/prometheus-community/prom-label-proxy", wrapper=False, needs_mb=1000)
+
+_ALL = (collector, loki, prometheus, tempo, prom_label_proxy)
+
+
+def install(build: GoBuild, progress: Progress) -> None:
+    """Compile the server unless it is there; after the last of them, free the disk that compiling took. Raises InstallError."""
+    build.component().install(progress)
+    remove_caches(_ALL, progress)

@@ -1,0 +1,59 @@
+"""A backend's answer → done, Later or Never, by a table that is data: the first row that fits decides.
+
+Rows that look for words stand before the row of their code alone, and refusals before everything that holds: an answer may repeat a customer's words, and
+those must not be able to stop a partition. An answer that no row knows is held and reported: losing data to a code nobody thought of is worse than lag.
+"""
+
+import logging
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from shared.contract import RETRY_AFTER_SECONDS, Reason
+from shared.errors import Later, Never
+
+log = logging.getLogger(__name__)
+
+
+class Means(Enum):
+    """What an answer means when it refuses no record."""
+
+    DONE = auto()
+    TRANSIENT = auto()
+    """The backend is in trouble or busy: the same again later."""
+    CONFIGURATION = auto()
+    """Someone has to mend a setting, ours or the backend's: hold everything and say so loudly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The backend won't ever take something in the batch. `named`: it said what is wrong with the data."""
+
+    reason: Reason
+    named: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Answers of these codes (HTTP statuses, names of gRPC codes) whose message has these words."""
+
+    codes: Container[int | str]
+    means: Means | Refusal
+    words: str = ""
+
+
+def means(table: Sequence[Row], code: int | str, message: str) -> Means | Refusal:
+    """What an answer means; of an answer that no row knows, that someone has to look."""
+    return next((row.means for row in table if code in row.codes and row.words in message), Means.CONFIGURATION)
+
+
+def judge(table: Sequence[Row], code: int | str, message: str, backend: str, retry_after: int = RETRY_AFTER_SECONDS) -> None:
+    """Return when the answer means done. Raises Never and Later."""
+    verdict, said = means(table, code, message), f"{backend}: {code} {message[:400]}"
+    if verdict is Means.DONE:
+        return
+    if isinstance(verdict, Refusal):
+        raise Never(verdict.reason, said, verdict.named)
+    if verdict is Means.CONFIGURATION:
+        log.error("held, and no batch can mend it; check the backend's settings and this function's: %s", said)
+    raise Later(said, retry_after)

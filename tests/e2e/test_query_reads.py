@@ -1,0 +1,183 @@
+"""Each read of all four backends, through the gateway: whose data it is sees it, and the other tenant sees nothing with the same request.
+
+The attacker asks with a session and a token of his own, which are good. A read that doesn't find its own tenant's data proves nothing, so that comes first.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conftest import Stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.stack
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What tenant 1 sent, findable by one word that nobody else has."""
+
+    word: str
+    trace_id: str
+    tenant_id: str
+    started: float
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        start, end = self.started - 300, time.time() + 300
+        seconds = {"s": int(start), "e": int(end), "ns": int(start * 1e9), "ne": int(end * 1e9)}
+        return {"w": self.word, "t": self.trace_id, "victim": self.tenant_id, **seconds}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Someone who is logged in, once by session and once by token."""
+
+    session: httpx2.Client
+    token: httpx2.Client
+
+
+def reader(stack: Stack, tenant: dict[str, str]) -> Reader:
+    session = httpx2.Client(base_url=stack.gateway, timeout=30)
+    answer = session.post("/query/api/login", json={"email": tenant["email"], "password": tenant["password"]})
+    assert answer.status_code == 200
+    assert answer.json()["tenant"]["id"] == tenant["id"]
+    return Reader(session, httpx2.Client(base_url=stack.gateway, timeout=30, headers={"authorization": f"Bearer {tenant['token']}"}))
+
+
+@pytest.fixture(scope="module")
+def readers(stack: Stack) -> Iterator[tuple[Reader, Reader]]:
+    """Tenant 1, whose data it is, and tenant 2, who would like to see it."""
+    both = reader(stack, stack.tenants[0]), reader(stack, stack.tenants[1])
+    yield both
+    for one in both:
+        one.session.close()
+        one.token.close()
+
+
+@pytest.fixture(scope="module")
+def sent(stack: Stack) -> Sent:
+    """One log record, one metric, one span of tenant 1."""
+    tenant, now = stack.tenants[0], time.time()
+    sent = Sent(f"w{token_hex(6)}", token_hex(16), tenant["id"], now)
+    nano, resource = str(int(now * 1e9)), {"attributes": [{"key": "service.name", "value": {"stringValue": f"service-{sent.word}"}}]}
+    attributes = [{"key": f"label_{sent.word}", "value": {"stringValue": sent.word}}]
+    log = {"timeUnixNano": nano, "severityNumber": 9, "severityText": "INFO", "body": {"stringValue": f"hello {sent.word}"}}
+    gauge = {"dataPoints": [{"timeUnixNano": nano, "asDouble": 1, "attributes": attributes}]}
+    span = {
+        "traceId": sent.trace_id,
+        "spanId": token_hex(8),
+        "name": f"span-{sent.word}",
+        "kind": 2,
+        "startTimeUnixNano": nano,
+        "endTimeUnixNano": str(int(nano) + 10**7),
+    }
+    batches = {
+        "logs": {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [log]}]}]},
+        "metrics": {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [{"name": f"metric_{sent.word}", "gauge": gauge}]}]}]},
+        "traces": {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]},
+    }
+    for signal, batch in batches.items():
+        answer = httpx2.post(f"{stack.gateway}/ingest/otlp/v1/{signal}", json=batch, headers={"x-obstack-auth-token": tenant["token"]})
+        assert answer.status_code == 200, answer.text
+    return sent
+
+
+RANGE = "start={s}&end={e}"
+NANO = "start={ns}&end={ne}"
+READS = {
+    "loki query": '/query/loki/api/v1/query?query=sum by (service_name) (count_over_time({{service_name="service-{w}"}}[10m]))',
+    "loki query_range": '/query/loki/api/v1/query_range?query={{service_name=~".*{w}"}}&' + NANO,
+    "loki under its own path": '/query/loki/loki/api/v1/query_range?query={{service_name=~".%2B"}} |= "{w}"&' + NANO,
+    "loki label values": "/query/loki/api/v1/label/service_name/values?" + NANO,
+    "loki series": '/query/loki/api/v1/series?match[]={{service_name="service-{w}"}}&' + NANO,
+    "loki volume": '/query/loki/api/v1/index/volume?query={{service_name=~".%2B"}}&limit=5000&' + NANO,
+    "loki volume_range": '/query/loki/api/v1/index/volume_range?query={{service_name=~".%2B"}}&limit=5000&' + NANO,
+    "prometheus query": "/query/prometheus/api/v1/query?query=last_over_time(metric_{w}[10m])",
+    "prometheus query_range": "/query/prometheus/api/v1/query_range?query=metric_{w}&step=15&" + RANGE,
+    "prometheus any series": '/query/prometheus/api/v1/query?query=last_over_time({{__name__=~"metric_.*"}}[10m])',
+    "prometheus foreign matcher": '/query/prometheus/api/v1/query?query=last_over_time({{__name__=~"metric_.*",tenant_id="{victim}"}}[10m])',
+    "prometheus wide matcher": '/query/prometheus/api/v1/query?query=last_over_time({{__name__=~"metric_.*",tenant_id=~".%2B"}}[10m])',
+    "prometheus in a subquery": "/query/prometheus/api/v1/query?query="
+    'max_over_time((last_over_time({{__name__=~"metric_.*"}}[10m]) or metric_{w}{{tenant_id="{victim}"}})[10m:15s])',
+    "prometheus series": "/query/prometheus/api/v1/series?match[]=metric_{w}&" + RANGE,
+    "prometheus series foreign": '/query/prometheus/api/v1/series?match[]={{tenant_id="{victim}"}}&match[]={{tenant_id!=""}}&' + RANGE,
+    "prometheus series without match": "/query/prometheus/api/v1/series?" + RANGE,
+    "prometheus labels": "/query/prometheus/api/v1/labels?" + RANGE,
+    "prometheus labels matched": '/query/prometheus/api/v1/labels?match[]={{__name__=~"metric_.*"}}&' + RANGE,
+    "prometheus label values": "/query/prometheus/api/v1/label/__name__/values?" + RANGE,
+    "prometheus label values matched": '/query/prometheus/api/v1/label/service_name/values?match[]={{tenant_id=~".*"}}&' + RANGE,
+    "tempo trace": "/query/tempo/api/traces/{t}",
+    "tempo search": "/query/tempo/api/search?tags=service.name%3Dservice-{w}&limit=20&" + RANGE,
+    "tempo search all": "/query/tempo/api/search?limit=1000&" + RANGE,
+    "tempo tag values": "/query/tempo/api/search/tag/service.name/values",
+    "opensearch": "/query/api/logs/search?q={w}",
+    "opensearch all": "/query/api/logs/search?size=500&from=now-15m",
+}
+POSTED = ("loki query_range", "prometheus query", "prometheus query_range", "prometheus foreign matcher", "prometheus series", "prometheus labels matched")
+
+
+def text(answer: Any) -> str:
+    """What an answer shows. An error would hide a leak, so of all errors only "no such trace" and the proxy's refusal of a foreign tenant_id will do."""
+    assert answer.status_code in {200, 404} or "conflicting label matcher" in answer.text, answer.text
+    return str(answer.text)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_read_shows_its_own_tenant_only(readers: tuple[Reader, Reader], sent: Sent, name: str) -> None:
+    owner, attacker = readers
+    target = READS[name].format(**sent.fields)
+    until(lambda: sent.word in text(owner.session.get(target)), what=name)
+    assert sent.word in text(owner.token.get(target))
+    assert sent.word not in text(attacker.session.get(target))
+    assert sent.word not in text(attacker.token.get(target))
+
+
+@pytest.mark.parametrize("name", POSTED)
+def test_posted_read_shows_its_own_tenant_only(readers: tuple[Reader, Reader], sent: Sent, name: str) -> None:
+    owner, attacker = readers
+    path, _, query = READS[name].format(**sent.fields).partition("?")
+    form = query.encode()
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    until(lambda: sent.word in text(owner.session.post(path, content=form, headers=headers)), what=name)
+    for client in (attacker.session, attacker.token):
+        assert sent.word not in text(client.post(path, content=form, headers=headers))
+
+
+def test_tenant_headers_of_the_attacker_change_nothing(readers: tuple[Reader, Reader], sent: Sent) -> None:
+    _, attacker = readers
+    smuggled = {"x-scope-orgid": sent.tenant_id, "x-obstack-tenant": sent.tenant_id}
+    for name in ("loki query_range", "prometheus label values", "tempo trace", "tempo search all", "opensearch"):
+        target = READS[name].format(**sent.fields)
+        assert sent.word not in text(attacker.token.get(target, headers=smuggled))
+        assert sent.word not in text(attacker.session.get(target, headers={**smuggled, "x-scope-orgid": f"{sent.tenant_id}|x"}))
+
+
+def test_tenant_label_has_one_value(readers: tuple[Reader, Reader], sent: Sent, stack: Stack) -> None:
+    for one, tenant in zip(readers, stack.tenants, strict=False):
+        values = one.session.get("/query/prometheus/api/v1/label/tenant_id/values").json()["data"]
+        assert set(values) <= {tenant["id"]}
+
+
+def test_search_goes_on_page_by_page(readers: tuple[Reader, Reader], sent: Sent, stack: Stack) -> None:
+    """Records of one nanosecond, more than a page holds: none twice, none missing."""
+    word, nano = f"p{token_hex(6)}", str(int(sent.started * 1e9))
+    records = [{"timeUnixNano": nano, "body": {"stringValue": f"{word} {number}"}} for number in range(25)]
+    batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": stack.tenants[0]["token"]}).raise_for_status()
+    ask = readers[0].session
+    until(lambda: ask.get("/query/api/logs/search", params={"q": word}).json()["total"] == 25, what="all records are found")
+    found: list[str] = []
+    parameters = {"q": word, "size": "10"}
+    while True:
+        page = ask.get("/query/api/logs/search", params=parameters).json()
+        found += [hit["body"] for hit in page["hits"]]
+        if page["next"] is None:
+            break
+        parameters["cursor"] = page["next"]
+    assert sorted(found) == sorted(f"{word} {number}" for number in range(25))

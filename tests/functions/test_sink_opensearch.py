@@ -1,0 +1,413 @@
+"""sink_opensearch through its ASGI app: documents, bulk requests, and each of OpenSearch's answers."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from starlette.testclient import TestClient
+
+from functions.sink_opensearch import answers, bulk, documents, main, request, values
+from functions.sink_opensearch.answers import ITEMS, REQUESTS
+from shared.contract import EventType
+from shared.envelope import Record
+from shared.telemetry import metrics
+from tests import batches
+from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items
+from tests.edges import Broker
+
+TENANT = "018f2f7e-0000-7000-8000-000000000001"
+AT = 1_795_529_314_123_456_789
+"""2026-11-24T14:08:34.123456789Z."""
+
+
+class Items:
+    """OpenSearch: takes the template, answers each document with `status`; `requests` first answer a whole bulk request."""
+
+    def __init__(self) -> None:
+        self.status = (201, "")
+        self.bad: dict[str, tuple[int, str]] = {}
+        self.requests: list[Says] = []
+
+    def __call__(self, asked: Asked) -> Says:
+        if not asked.path.startswith("/_bulk"):
+            return Says(200, '{"acknowledged":true}', {"content-type": "application/json"})
+        if self.requests:
+            return self.requests.pop(0)
+        return bulk_items(asked, lambda _, source: self.bad.get(source["body"], self.status))
+
+
+@pytest.fixture
+def items(backend: HttpBackend) -> Items:
+    backend.answer = items = Items()
+    return items
+
+
+@pytest.fixture
+def client(broker: Broker, backend: HttpBackend, items: Items, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setenv("OPENSEARCH_URL", backend.url)
+    monkeypatch.setattr(bulk, "PAUSES", (0.0, 0.0))
+    with TestClient(main.app) as client:
+        yield client
+
+
+def deliver(client: TestClient, record: Record) -> int:
+    return int(client.post("/", content=record.value, headers=batches.headers(record)).status_code)
+
+
+def of(value: bytes, **changes: Any) -> Record:
+    return batches.record(EventType.LOGS, value, TENANT, **changes)
+
+
+def document(log: Any, **resource: str) -> dict[str, Any]:
+    """The document of one log record."""
+    batch = ExportLogsServiceRequest()
+    one = batch.resource_logs.add()
+    for name, value in resource.items():
+        one.resource.attributes.add(key=name.replace("_", ".")).value.string_value = value
+    one.scope_logs.add().log_records.append(log)
+    [found] = documents.documents(of(b""), batch)
+    return dict(json.loads(found.source))
+
+
+def a_log() -> Any:
+    return ExportLogsServiceRequest().resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=AT)
+
+
+# -- documents ----------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_document_has_every_field() -> None:
+    """Of the record, its scope and its resource; the tenant from the event alone."""
+    batch = ExportLogsServiceRequest()
+    one = batch.resource_logs.add()
+    given = {"service.name": "checkout", "service.namespace": "shop", "deployment.environment.name": "prod", "host.name": "h1", "tenant_id": "evil"}
+    for name, value in given.items():
+        one.resource.attributes.add(key=name).value.string_value = value
+    scope = one.scope_logs.add()
+    scope.scope.name, scope.scope.version = "lib", "1.2"
+    scope.scope.attributes.add(key="a").value.string_value = "b"
+    log = scope.log_records.add(time_unix_nano=AT, observed_time_unix_nano=AT + 1, severity_text="INFO", severity_number=9, flags=1, event_name="paid")
+    log.body.string_value = "hello"
+    log.trace_id, log.span_id = bytes(range(16)), bytes(range(8))
+    log.attributes.add(key="tenant_id").value.string_value = "evil"
+    log.attributes.add(key="http.status").value.int_value = 200
+    record = of(b"")
+    [found] = documents.documents(record, batch)
+    assert found.index == f"logs-tenant-{TENANT}-2026.11.24"
+    assert found.id == f"{record.id}-0"
+    assert json.loads(found.source) == {
+        "@timestamp": "2026-11-24T14:08:34.123456789Z",
+        "observed_timestamp": "2026-11-24T14:08:34.123456790Z",
+        "tenant_id": TENANT,
+        "record_id": found.id,
+        "body": "hello",
+        "severity_text": "INFO",
+        "severity_number": 9,
+        "flags": 1,
+        "event_name": "paid",
+        "trace_id": "000102030405060708090a0b0c0d0e0f",
+        "span_id": "0001020304050607",
+        "service_name": "checkout",
+        "service_namespace": "shop",
+        "deployment_environment": "prod",
+        "host_name": "h1",
+        "scope": {"name": "lib", "version": "1.2", "attributes": {"a": "b"}},
+        "resource": given,
+        "attributes": {"tenant_id": "evil", "http.status": 200},
+    }
+
+
+def test_template_maps_every_field() -> None:
+    """What the document has, the mapping knows; nothing is guessed."""
+    template = json.loads(bulk.TEMPLATE.read_text())["template"]["mappings"]
+    assert template["dynamic"] is False
+    log = a_log()
+    log.body.string_value, log.severity_text, log.event_name, log.observed_time_unix_nano = "b", "INFO", "e", AT
+    log.trace_id, log.span_id = b"1" * 16, b"2" * 8
+    log.attributes.add(key="a")
+    found = document(log, service_name="s", service_namespace="n", deployment_environment="d", host_name="h")
+    assert set(found) | {"scope"} == set(template["properties"])
+
+
+def test_time_is_the_records_own() -> None:
+    """Else when it was observed, else when it was received; never now: a redelivery must find the same index and id."""
+    log = a_log()
+    log.time_unix_nano, log.observed_time_unix_nano = 0, AT
+    assert document(log)["@timestamp"] == "2026-11-24T14:08:34.123456789Z"
+    batch = ExportLogsServiceRequest()
+    batch.resource_logs.add().scope_logs.add().log_records.add()
+    [found] = documents.documents(of(b"", time="2025-12-31T23:59:59.999Z"), batch)
+    assert json.loads(found.source)["@timestamp"] == "2025-12-31T23:59:59.999000000Z"
+    assert found.index.endswith("-2025.12.31")
+
+
+def test_each_record_goes_to_its_own_day() -> None:
+    """Midnight in UTC divides."""
+    midnight = AT // (86_400 * 10**9) * 86_400 * 10**9
+    batch = ExportLogsServiceRequest.FromString(batches.logs("a", "b", at=[midnight - 1, midnight]))
+    assert [found.index[-10:] for found in documents.documents(of(b""), batch)] == ["2026.11.23", "2026.11.24"]
+
+
+def test_ids_count_through_the_batch() -> None:
+    """Over all resources and scopes; a replayed part of a batch counts for itself."""
+    record = of(batches.logs("a", "b") + batches.logs("c"))
+    batch = request.parse(record)
+    assert [found.id for found in documents.documents(record, batch)] == [f"{record.id}-{n}" for n in range(3)]
+    part = of(record.value, id=record.id, extensions={"part": "4"})
+    assert [found.id for found in documents.documents(part, batch)] == [f"{record.id}-part4-{n}" for n in range(3)]
+
+
+def any_value(value: Any) -> Any:
+    """A Python value as an AnyValue."""
+    found = a_log().body
+    match value:
+        case bool():
+            found.bool_value = value
+        case str():
+            found.string_value = value
+        case bytes():
+            found.bytes_value = value
+        case int():
+            found.int_value = value
+        case float():
+            found.double_value = value
+        case list():
+            found.array_value.SetInParent()
+            found.array_value.values.extend(map(any_value, value))
+        case dict():
+            found.kvlist_value.SetInParent()
+            for name, item in value.items():
+                found.kvlist_value.values.add(key=name).value.CopyFrom(any_value(item))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        (1, "1"),
+        (2**63 - 1, "9223372036854775807"),
+        (True, "true"),
+        (0.5, "0.5"),
+        (float("nan"), '"NaN"'),
+        (float("-inf"), '"-Infinity"'),
+        (b"\x00\xff", '"AP8="'),
+        ([1, "a", [None]], '[1,"a",[null]]'),
+        ({"a": {"b": [1]}}, '{"a":{"b":[1]}}'),
+        (None, "null"),
+    ],
+)
+def test_body_is_text(value: Any, text: str) -> None:
+    """A string as it is, all else as JSON."""
+    assert values.text(any_value(value)) == text
+
+
+def test_absent_body_is_left_out() -> None:
+    """An empty body is no word `null`."""
+    assert "body" not in document(a_log())
+
+
+def test_huge_body_is_kept_whole() -> None:
+    """Only what is indexed as one term needs cutting."""
+    log = a_log()
+    log.body.string_value = "é" * 100_000
+    assert document(log)["body"] == "é" * 100_000
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "漢", "🦀"])
+def test_attributes_fit_into_a_term(letter: str) -> None:
+    """Whatever the depth, keys and values: path and value together are under Lucene's 32766 bytes, and what was cut says so."""
+    value: Any = letter * 40_000
+    for _ in range(30):
+        value = {letter * 40_000: value}
+    found = values.attributes([type("Pair", (), {"key": letter * 40_000, "value": any_value(value)})])
+    path = ["attributes"]
+    node: Any = found
+    while isinstance(node, dict):
+        [(key, node)] = node.items()
+        assert key.endswith(values.CUT)
+        path.append(key)
+    assert node.endswith(values.CUT)
+    assert len((".".join(path) + "=" + node).encode()) < 32_766
+
+
+def test_short_attributes_are_untouched() -> None:
+    """Up to the limit nothing is cut."""
+    given = {"a": "x" * 8192, "b": {"c": [1, {"d": None}]}, "e": b"\x00", "k" * 256: "漢" * 2000}
+    found = values.attributes(any_value(given).kvlist_value.values)
+    assert found == {**given, "e": "AA=="}
+
+
+# -- requests -----------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bulk_request_creates_each_document(client: TestClient, backend: HttpBackend) -> None:
+    """After the template, which is put once; with a length, since OpenSearch takes no chunked bulk."""
+    assert deliver(client, record := of(batches.logs("a", "b"))) == 204
+    assert deliver(client, of(batches.logs("c"))) == 204
+    assert [re.sub(r"\?.*", "", asked.path) for asked in backend.asked] == ["/_index_template/logs-tenant", "/_bulk", "/_bulk"]
+    assert backend.asked[1].headers["content-length"] == str(len(backend.asked[1].body))
+    assert backend.asked[1].headers["content-type"] == "application/x-ndjson"
+    actions = bulk_actions(backend.asked)
+    assert [(action["_id"], source["body"]) for action, source in actions[:2]] == [(f"{record.id}-0", "a"), (f"{record.id}-1", "b")]
+
+
+def test_batch_goes_in_chunks(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded in bytes and in documents, in order."""
+    monkeypatch.setattr(request, "MOST_BYTES", 1500)
+    words = [f"{number:03d}" for number in range(40)]
+    assert deliver(client, of(batches.logs(*words))) == 204
+    bulks = [asked for asked in backend.asked if asked.path.startswith("/_bulk")]
+    assert len(bulks) > 5
+    assert all(len(asked.body) <= 1500 for asked in bulks)
+    assert [source["body"] for _, source in bulk_actions(backend.asked)] == words
+    monkeypatch.setattr(request, "MOST_DOCUMENTS", 7)
+    monkeypatch.setattr(request, "MOST_BYTES", 10**6)
+    found = list(request.chunks(documents.documents(of(b""), ExportLogsServiceRequest.FromString(batches.logs(*words)))))
+    assert [len(chunk) for chunk in found] == [7, 7, 7, 7, 7, 5]
+
+
+def test_empty_batch_asks_nothing(client: TestClient, backend: HttpBackend) -> None:
+    """Nothing to store is stored."""
+    assert deliver(client, of(b"")) == 204
+    assert not backend.asked
+
+
+def test_unreadable_batch_is_a_dead_letter(client: TestClient, broker: Broker) -> None:
+    """Whole: there are no neighbours to be told from it."""
+    assert deliver(client, of(b"\xff\xff")) == 204
+    assert [(letter.value, letter.headers["ce_reason"]) for letter in broker.messages] == [(b"\xff\xff", "undecodable")]
+
+
+def test_event_of_another_kind_is_refused(client: TestClient, backend: HttpBackend) -> None:
+    """A trigger on the wrong topic shows at once."""
+    record = batches.record(EventType.METRICS, batches.metrics("m"))
+    assert deliver(client, record) == 400
+    assert not backend.asked
+
+
+# -- answers ------------------------------------------------------------------------------------------------------------------------------------------------
+
+ITEM_ROWS = [
+    (201, "", 204, None),
+    (200, "", 204, None),
+    (409, "version_conflict_engine_exception: [x]: version conflict, document already exists", 204, None),
+    (400, "mapper_parsing_exception: failed to parse field [@timestamp]", 204, "invalid"),
+    (400, "document_parsing_exception: failed to parse", 204, "invalid"),
+    (400, "illegal_argument_exception: Document contains at least one immense term in field", 204, "too_large"),
+    (400, "illegal_argument_exception: x", 204, "invalid"),
+    (400, "validation_exception: this action would add [1] total shards, but this cluster currently has [1]/[1]", 503, None),
+    (400, "index_closed_exception: closed", 503, None),
+    (400, "invalid_index_name_exception: Invalid index name [X], must be lowercase", 503, None),
+    (400, "something_exception: nobody has heard of", 503, None),
+    (413, "", 204, "too_large"),
+    (429, "rejected_execution_exception: queue full", 503, None),
+    (500, "", 503, None),
+    (503, "unavailable_shards_exception: x", 503, None),
+    (403, "cluster_block_exception: index blocked", 503, None),
+    (404, "index_not_found_exception: no such index", 503, None),
+    (401, "", 503, None),
+    (302, "an answer that is in no row", 503, None),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "answered", "reason"), ITEM_ROWS)
+def test_each_item_has_its_outcome(client: TestClient, items: Items, broker: Broker, status: int, error: str, answered: int, reason: str | None) -> None:
+    """A single document, and each answer of the table: done, later, or a dead letter with a reason."""
+    items.status = (status, error)
+    assert deliver(client, of(batches.logs("a"))) == answered
+    assert [letter.headers["ce_reason"] for letter in broker.messages] == ([reason] if reason else [])
+
+
+REQUEST_ROWS = [(200, 204), (413, 204), (429, 503), (500, 503), (503, 503), (400, 503), (401, 503), (403, 503), (404, 503), (302, 503)]
+
+
+@pytest.mark.parametrize(("status", "answered"), REQUEST_ROWS)
+def test_each_request_has_its_outcome(client: TestClient, items: Items, broker: Broker, status: int, answered: int) -> None:
+    """A whole bulk request, and each answer of the table."""
+    if status != 200:
+        items.requests = [Says(status, '{"error":"x"}', {"content-type": "application/json"})] * 10
+    assert deliver(client, of(batches.logs("a"))) == answered
+    assert [letter.headers["ce_reason"] for letter in broker.messages] == (["too_large"] if status == 413 else [])
+
+
+def test_each_row_is_tried() -> None:
+    """The rows above reach every row of both answer tables; being away is tried by the contract of all sinks."""
+    reached = [next(row for row in ITEMS if status in row.codes and row.words in error) for status, error, _, _ in ITEM_ROWS if status != 302]
+    assert [row for row in ITEMS if row not in reached] == []
+    tried = [next(row for row in REQUESTS if status in row.codes) for status, _ in REQUEST_ROWS if status != 302]
+    assert [row for row in REQUESTS if row not in tried] == [row for row in REQUESTS if "N/A" in row.codes]
+
+
+def test_only_busy_documents_are_sent_again(client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """Those that are stored stay out of the repetition."""
+    items.bad = {"b": (429, "rejected_execution_exception: queue full")}
+
+    def answer(asked: Asked) -> Says:
+        says = items(asked)
+        if b'"b"' in asked.body:
+            items.bad = {}
+        return says
+
+    backend.answer = answer
+    assert deliver(client, of(batches.logs("a", "b", "c"))) == 204
+    assert [source["body"] for _, source in bulk_actions(backend.asked)] == ["a", "b", "c", "b"]
+
+
+def test_refused_record_is_alone_in_the_dead_letters(client: TestClient, items: Items, broker: Broker) -> None:
+    """With its own resource and scope around it."""
+    items.bad = {"bad": (400, "mapper_parsing_exception: failed to parse field [@timestamp]")}
+    assert deliver(client, of(batches.logs("a", service="one") + batches.logs("b", "bad", "c", service="two"))) == 204
+    [letter] = broker.messages
+    assert batches.words(EventType.LOGS, letter.value) == ["bad"]
+    [resource] = ExportLogsServiceRequest.FromString(letter.value).resource_logs
+    assert resource.resource.attributes[0].value.string_value == "two"
+    assert resource.scope_logs[0].scope.name == "tests"
+
+
+def test_unnamed_refusal_beside_a_stored_neighbour_is_believed(client: TestClient, items: Items, broker: Broker) -> None:
+    """An unknown 400 is the record's fault once another record got through."""
+    items.bad = {"bad": (400, "something_exception: nobody has heard of")}
+    assert deliver(client, of(batches.logs("a", "bad"))) == 204
+    assert [batches.words(EventType.LOGS, letter.value) for letter in broker.messages] == [["bad"]]
+
+
+def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
+    """A proxy or node may take less than we send."""
+
+    def answer(asked: Asked) -> Says:
+        return Says(413, "") if asked.path.startswith("/_bulk") and len(asked.body) > 900 else Items()(asked)
+
+    backend.answer = answer
+    words = [f"{number}" for number in range(9)]
+    assert deliver(client, of(batches.logs(*words))) == 204
+    assert not broker.messages
+    assert [source["body"] for _, source in bulk_actions([asked for asked in backend.asked if len(asked.body) <= 900])] == words
+
+
+def test_duplicates_are_counted(client: TestClient, items: Items) -> None:
+    """A redelivery shows in the metrics and nowhere else."""
+    items.status = (answers.EXISTS, "version_conflict_engine_exception: x")
+    before = metrics.DUPLICATES._value.get()
+    assert deliver(client, of(batches.logs("a", "b"))) == 204
+    assert metrics.DUPLICATES._value.get() == before + 2
+
+
+def test_template_comes_again_after_a_failure(client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """OpenSearch may come back empty; an index without the template would guess its mapping."""
+    assert deliver(client, of(batches.logs("a"))) == 204
+    items.requests = [Says(503, "")]
+    assert deliver(client, of(batches.logs("b"))) == 503
+    assert deliver(client, of(batches.logs("b"))) == 204
+    assert [asked.path for asked in backend.asked if asked.method == "PUT"] == ["/_index_template/logs-tenant"] * 2
+
+
+def test_index_waits_for_its_template(client: TestClient, backend: HttpBackend) -> None:
+    """No bulk request goes out while the template can't be put."""
+    backend.answer = lambda _: Says(503, "")
+    assert deliver(client, of(batches.logs("a"))) == 503
+    assert [asked.method for asked in backend.asked] == ["PUT"]

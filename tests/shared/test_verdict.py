@@ -1,0 +1,49 @@
+"""Answer tables: first row that fits, and what no row knows."""
+
+import logging
+
+import pytest
+
+from shared.contract import Reason
+from shared.errors import Later, Never
+from shared.verdict import Means, Refusal, Row, judge
+
+TABLE = (
+    Row({200}, Means.DONE),
+    Row({400}, Refusal(Reason.INVALID), "bad label"),
+    Row({400}, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
+    Row({503, "UNAVAILABLE"}, Means.TRANSIENT),
+    Row({404}, Means.CONFIGURATION),
+)
+
+
+def test_done_returns() -> None:
+    """A yes needs nothing more."""
+    judge(TABLE, 200, "", "x")
+
+
+def test_first_row_that_fits_decides() -> None:
+    """Words before the bare code."""
+    with pytest.raises(Never) as named:
+        judge(TABLE, 400, "a bad label it was", "x")
+    assert (named.value.reason, named.value.named) == (Reason.INVALID, True)
+    with pytest.raises(Never) as unnamed:
+        judge(TABLE, 400, "hm", "x")
+    assert (unnamed.value.reason, unnamed.value.named) == (Reason.REFUSED_BY_BACKEND, False)
+
+
+@pytest.mark.parametrize("code", [503, "UNAVAILABLE"])
+def test_transient_is_later_and_quiet(code: int | str, caplog: pytest.LogCaptureFixture) -> None:
+    """A busy backend is no error of anyone's."""
+    with pytest.raises(Later) as later:
+        judge(TABLE, code, "", "x", 7)
+    assert later.value.retry_after == 7
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("code", [404, 302, "NOVEL"])
+def test_configuration_and_the_unknown_are_held_loudly(code: int | str, caplog: pytest.LogCaptureFixture) -> None:
+    """Losing data to a code nobody thought of is worse than lag."""
+    with pytest.raises(Later):
+        judge(TABLE, code, "page not found", "x")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
