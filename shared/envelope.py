@@ -67,7 +67,9 @@ class Dead:
 def dead_letter(record: Record, dead: Dead, sink: str, part: int) -> Record:
     """Part number `part` of `record`, which `sink` can never store, with the reason; key and old attributes untouched."""
     printable = "".join(c if " " <= c <= "~" else "?" for c in dead.detail)[:500]
-    return replace(record, value=dead.value, extensions={**record.extensions, "reason": dead.reason, "detail": printable, "sink": sink, "part": str(part)})
+    # A replayed part that dies again is a part of that part: ids made of record id and part must never meet.
+    numbers = ".".join(filter(None, (record.extensions.get("part"), str(part))))
+    return replace(record, value=dead.value, extensions={**record.extensions, "reason": dead.reason, "detail": printable, "sink": sink, "part": numbers})
 
 
 def kafka_headers(record: Record) -> list[tuple[str, str | bytes | None]]:

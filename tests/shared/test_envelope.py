@@ -67,6 +67,7 @@ def test_dead_letter_keeps_the_record_and_adds_the_reason() -> None:
     assert (letter.id, letter.key, letter.tenant_id, letter.value) == (made.id, made.key, made.tenant_id, b"part")
     assert letter.extensions == {"reason": "out_of_order", "detail": "too old??n?code", "sink": "sink_prom", "part": "2"}
     envelope.kafka_headers(letter)
+    assert envelope.dead_letter(letter, Dead(b"", Reason.INVALID, ""), "sink_prom", 0).extensions["part"] == "2.0"
 
 
 def test_extensions_added_on_the_way_are_kept() -> None:

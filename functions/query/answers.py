@@ -1,0 +1,70 @@
+"""Answers of the query function: errors in the form of Prometheus' HTTP API, which Grafana shows, and the headers that every answer carries.
+
+Source: Prometheus HTTP API, § Format overview. Nothing that a tenant reads may be kept by a cache or be framed, sniffed or read by another origin.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contract import JSON, Reason
+from shared.errors import Later, Refused
+from shared.telemetry import metrics
+from shared.upstream import Slow
+
+SECURITY_HEADERS: Final = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+DATA_HEADERS: Final = {
+    **SECURITY_HEADERS,
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cache-control": "no-store",
+    "vary": "Cookie, Authorization",
+}
+
+_TYPES: Final = {
+    400: "bad_data",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    413: "bad_data",
+    414: "bad_data",
+    415: "bad_data",
+    429: "too_many_requests",
+}
+
+
+def data(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as JSON."""
+    return Response(orjson.dumps(value), status, {**DATA_HEADERS, **(headers or {})}, JSON)
+
+
+def refuse(_: Request, error: Refused | Later) -> Response:
+    """What went wrong: {"status": "error", "errorType", "error"}."""
+    if isinstance(error, Later):
+        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
+        status, kind = (504, "timeout") if isinstance(error, Slow) else (503, "unavailable")
+        return _error(status, kind, error.detail, {"retry-after": str(error.retry_after)})
+    metrics.REFUSED.labels(error.reason).inc()
+    headers = {"www-authenticate": 'Bearer realm="obstack"'} if error.status == 401 else {}
+    if isinstance(error, TooMany):
+        headers["retry-after"] = str(error.retry_after)
+    return _error(error.status, _TYPES.get(error.status, "execution"), error.detail, headers)
+
+
+class TooMany(Refused):
+    """Attempts over the limit: when to come back."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(Reason.FORBIDDEN, detail, 429)
+        self.retry_after = retry_after
+
+
+def _error(status: int, kind: str, detail: str, headers: Mapping[str, str]) -> Response:
+    return data({"status": "error", "errorType": kind, "error": detail}, status, headers)

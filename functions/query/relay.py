@@ -1,0 +1,93 @@
+"""One confined request to a backend, and its answer streamed back.
+
+To the backend go the tenant (set here, never taken over), Accept and Accept-Encoding, nothing else of the caller's: no cookie, no token, no header of his own.
+Back come status, body as encoded, and the few headers that describe it.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlencode
+from uuid import UUID
+
+import aiohttp
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from functions.query import parameters
+from functions.query.answers import DATA_HEADERS
+from functions.query.routes import CONFINED_BY, REPEATED, Backend, Route
+from shared.errors import Later
+from shared.telemetry import metrics
+from shared.upstream import Slow, Upstream
+
+log = logging.getLogger(__name__)
+
+SECONDS = 50.0
+"""Of a backend's silence. Below the gateway's 60 s, so that the caller gets our 504 and not a cut connection."""
+
+_RETURNED = ("content-type", "content-encoding", "content-length", "retry-after")
+
+
+def tenant_uuid(tenant_id: str) -> str:
+    """The id, if it is a UUID in canonical form. `|` would join tenants and `*` match others' indices, so this is asked once more at each edge."""
+    if str(UUID(tenant_id)) != tenant_id:
+        raise ValueError("tenant id is not a canonical UUID")
+    return tenant_id
+
+
+async def relay(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream) -> "Streamed":
+    """Ask the backend as this tenant. Raises Refused for parameters that can't be read, Later (or Slow) when the backend doesn't answer."""
+    pairs = parameters.select(await parameters.read(request), route.parameters, REPEATED, route.needed)
+    # Without an Accept-Encoding the HTTP client would ask for gzip on its own, and a caller who can't read it would get it.
+    headers = {"accept": request.headers.get("accept", "*/*"), "accept-encoding": request.headers.get("accept-encoding", "identity")}
+    headers[CONFINED_BY[route.backend]] = tenant_uuid(tenant_id)
+    response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
+    metrics.QUERIES.labels(route.backend, f"{response.status // 100}xx").inc()
+    returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
+    return Streamed(response, {**returned, **DATA_HEADERS})
+
+
+async def _open(upstream: Upstream, backend: Backend, method: str, path: str, headers: dict[str, str], encoded: str) -> aiohttp.ClientResponse:
+    try:
+        if method == "POST":
+            response = await upstream.open("POST", path, {**headers, "content-type": parameters.FORM}, encoded.encode())
+        else:
+            response = await upstream.open("GET", f"{path}?{encoded}" if encoded else path, headers)
+    except Later as error:
+        raise _away(backend, error) from error
+    # 502 is prom-label-proxy saying that Prometheus is away; none of the backends redirects a path that is right.
+    if response.status == 502 or 300 <= response.status < 400:
+        response.close()
+        raise _away(backend, Later(f"answered {response.status}"))
+    return response
+
+
+def _away(backend: Backend, error: Later) -> Later:
+    """What the caller is told: which backend, not where it is."""
+    log.warning("%s: %s", backend, error)
+    slow = isinstance(error, Slow)
+    metrics.QUERIES.labels(backend, "timeout" if slow else "unavailable").inc()
+    return Slow(f"{backend} didn't answer in {SECONDS:.0f} s: ask for a shorter time range") if slow else Later(f"{backend} is not available")
+
+
+class Streamed(StreamingResponse):
+    """A backend's answer on its way through; the backend's connection is given back whatever happens."""
+
+    def __init__(self, response: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
+        self._response = response
+        super().__init__(self._chunks(), response.status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # The status has gone out: only a connection cut short still tells the caller that there is more to the answer.
+            log.warning("backend's answer broke off: %s", type(error).__name__)
+            raise
+        finally:
+            self._response.close()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self._response.content.iter_any():
+            yield chunk

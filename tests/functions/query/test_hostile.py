@@ -1,0 +1,305 @@
+"""An attacker with a good account of his own tries for another tenant's data, or for what isn't his to ask."""
+
+import json
+from urllib.parse import parse_qsl, quote
+
+import pytest
+
+from functions.query import relay
+from shared.tenant import Tenant
+from tests.conftest import Customer
+from tests.edges import Database
+from tests.functions.query.world import User, World
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+READS = [
+    ("loki", "/query/loki/api/v1/labels", "x-scope-orgid"),
+    ("tempo", "/query/tempo/api/search", "x-scope-orgid"),
+    ("prometheus", "/query/prometheus/api/v1/labels", "x-obstack-tenant"),
+]
+
+
+@pytest.mark.parametrize(("backend", "target", "confined_by"), READS)
+@pytest.mark.parametrize(
+    "spelling", ["X-Scope-OrgID", "x-scope-orgid", "X_SCOPE_ORGID", "X-Scope-Orgid ", "X-Obstack-Tenant", "x-obstack-tenant", "Tenant-Id", "__tenant_id__"]
+)
+async def test_smuggled_tenant_headers_never_arrive(
+    world: World, acme: Customer, globex: Customer, backend: str, target: str, confined_by: str, spelling: str
+) -> None:
+    for value in (globex.tenant_id, f"{acme.tenant_id}|{globex.tenant_id}", "*", ""):
+        pairs = [*acme.headers.items(), (spelling, value), (spelling, value)]
+        assert (await world.ask("GET", target, pairs)).status == 200
+        asked = getattr(world, backend).last
+        assert asked.headers.getall(confined_by) == [acme.tenant_id]
+        assert globex.tenant_id not in str(asked.headers)
+
+
+async def test_connection_header_cant_drop_the_tenant(world: World, acme: Customer) -> None:
+    await world.ask("GET", "/query/loki/api/v1/labels", {**acme.headers, "connection": "x-scope-orgid, close"})
+    assert world.loki.last.headers["x-scope-orgid"] == acme.tenant_id
+    assert "x-scope-orgid" not in world.loki.last.headers.get("connection", "")
+
+
+@pytest.mark.parametrize(
+    "tenant_id",
+    [
+        "a|b",
+        "*",
+        "",
+        "acme",
+        "88888888-8888-4888-8888-888888888888|99999999-9999-4999-8999-999999999999",
+        "88888888888848888888888888888888",
+        "../x",
+        "A8888888-8888-4888-8888-888888888888",
+    ],
+)
+async def test_tenant_id_that_is_no_canonical_uuid_goes_nowhere(
+    world: World, acme: Customer, database: Database, monkeypatch: pytest.MonkeyPatch, tenant_id: str
+) -> None:
+    """Even if the database held one."""
+    monkeypatch.setattr("shared.auth.Authenticator.tenant", lambda *_: _coroutine(Tenant(tenant_id, "t", frozenset())))
+    for target in ("/query/loki/api/v1/labels", "/query/tempo/api/search", "/query/prometheus/api/v1/labels", "/query/api/logs/search"):
+        assert (await world.ask("GET", target, acme.headers)).status == 503
+    assert not world.asked
+    with pytest.raises(ValueError, match="UUID"):
+        relay.tenant_uuid(tenant_id)
+
+
+async def _coroutine(tenant: Tenant) -> Tenant:
+    return tenant
+
+
+NOWHERE = [
+    "/query/loki/api/v1/tail",
+    "/query/loki/api/v1/push",
+    "/query/loki/api/v1/delete",
+    "/query/loki/api/v1/rules",
+    "/query/loki/api/v1/format_query",
+    "/query/loki/config",
+    "/query/loki/ready",
+    "/query/loki/loki/loki/api/v1/labels",
+    "/query/loki/otlp/v1/logs",
+    "/query/prometheus/api/v1/metadata",
+    "/query/prometheus/api/v1/targets",
+    "/query/prometheus/api/v1/rules",
+    "/query/prometheus/api/v1/alerts",
+    "/query/prometheus/api/v1/read",
+    "/query/prometheus/api/v1/write",
+    "/query/prometheus/api/v1/admin/tsdb/snapshot",
+    "/query/prometheus/api/v1/status/config",
+    "/query/prometheus/api/v1/status/tsdb",
+    "/query/prometheus/federate",
+    "/query/prometheus/metrics",
+    "/query/tempo/api/status",
+    "/query/tempo/flush",
+    "/query/tempo/metrics",
+    "/query/tempo/api/traces/",
+    "/query/tempo/api/traces/xyz",
+    "/query/tempo/api/traces/0123456789abcdef0123456789abcdef0",
+    "/query/tempo/api/traces/a|b",
+    "/query/tempo/api/traces/..",
+    "/query/tempo/api/traces/%2e%2e",
+    "/query/tempo/api/traces/%2e%2e%2fstatus",
+    "/query/tempo/api/traces/abc/../../status",
+    "/query/tempo/api/search/tag/../values",
+    "/query/tempo/api/search/tag/a%2fb/values",
+    "/query/loki/api/v1/labels/",
+    "/query/loki/api/v1//labels",
+    "/query/loki//api/v1/labels",
+    "//query/loki/api/v1/labels",
+    "/query/loki/api/v1/../v1/labels",
+    "/query/loki/api/v1/./labels",
+    "/query/loki/%2e%2e/loki/api/v1/labels",
+    "/query/loki/api%2fv1/labels",
+    "/query/loki/api/v1/labels;x=1",
+    "/query/loki/api/v1/labels%00",
+    "/query/loki/api/v1/labels%0d%0aX-Scope-OrgID:x",
+    "/query/loki/api/v1/label/a%2Fb/values",
+    "/query/loki/api/v1/label/../values",
+    "/query/loki/api/v1/label/a;b/values",
+    "/query/loki/api/v1/LABELS",
+    "/query/loki/api/v1/labels\n",
+    "/query/loki\\api\\v1\\labels",
+    "/query/prometheus/api/v1/label/__name__/values/../../../admin",
+    "/query/prometheus/api/v1/label/é/values",
+    "/query/opensearch/_search",
+    "/query/api/logs/_search",
+    "/query/api/logs/search/",
+    "/query/api/users",
+    "/query/page/../main.py",
+    "/query/page/%2e%2e/main.py",
+    "/query/page/",
+    "/query/page/page.js/x",
+    "/query//",
+    "/query/healthz",
+]
+
+
+@pytest.mark.parametrize("target", NOWHERE)
+async def test_what_is_not_listed_is_404_in_json(world: World, acme: Customer, target: str) -> None:
+    for method in ("GET", "POST"):
+        answer = await world.ask(method, target, {**acme.headers, **FORM}, b"query=up" if method == "POST" else b"")
+        assert (answer.status, answer.json["errorType"]) == (404, "not_found")
+    assert not world.asked
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+async def test_other_methods_are_404(world: World, acme: Customer, method: str) -> None:
+    for target in (
+        "/query/loki/api/v1/labels",
+        "/query/prometheus/api/v1/query?query=up",
+        "/query/tempo/api/search",
+        "/query/api/logs/search",
+        "/query/api/login",
+    ):
+        assert (await world.ask(method, target, acme.headers)).status == 404
+    assert not world.asked
+
+
+@pytest.mark.parametrize(
+    "target", ["/query/tempo/api/search", "/query/prometheus/api/v1/label/job/values", "/query/loki/api/v1/label/job/values", "/query/api/logs/search"]
+)
+async def test_get_only_reads_take_no_post(world: World, acme: Customer, target: str) -> None:
+    assert (await world.ask("POST", target, {**acme.headers, **FORM}, b"query=up")).status == 404
+    assert not world.asked
+
+
+# --- parameters ---
+
+
+async def test_promql_goes_to_the_proxy_word_for_word(world: World, acme: Customer, globex: Customer) -> None:
+    """The matcher is forced by prom-label-proxy's parser (tests/e2e/test_query_reads.py tries it with the real one); nothing here edits text."""
+    hostile = f'up{{tenant_id="{globex.tenant_id}"}} or up{{tenant_id=~".+"}} # ; & é'
+    for method in ("GET", "POST"):
+        encoded = f"query={quote(hostile)}"
+        target = "/query/prometheus/api/v1/query"
+        await (
+            world.ask("GET", f"{target}?{encoded}", acme.headers) if method == "GET" else world.ask("POST", target, {**acme.headers, **FORM}, encoded.encode())
+        )
+        asked = world.prometheus.last
+        assert parse_qsl(asked.query or asked.body.decode()) == [("query", hostile)]
+        assert asked.headers.getall("x-obstack-tenant") == [acme.tenant_id]
+
+
+async def test_post_leaves_no_second_query_in_the_address(world: World, acme: Customer) -> None:
+    target = "/query/prometheus/api/v1/query"
+    assert (await world.ask("POST", f"{target}?time=5", {**acme.headers, **FORM}, b"query=up")).status == 200
+    asked = world.prometheus.last
+    assert (asked.query, sorted(parse_qsl(asked.body.decode()))) == ("", [("query", "up"), ("time", "5")])
+    assert (await world.ask("POST", f"{target}?query=other", {**acme.headers, **FORM}, b"query=up")).status == 400
+
+
+@pytest.mark.parametrize("query", ["query=&query=up", "query=up&query=down", "query=up&quer%79=down", "query=up&start=1&start=2"])
+async def test_doubled_parameters_are_refused(world: World, acme: Customer, query: str) -> None:
+    for backend in ("prometheus", "loki"):
+        assert (await world.ask("GET", f"/query/{backend}/api/v1/query_range?{query}", acme.headers)).status == 400
+    assert not world.asked
+
+
+@pytest.mark.parametrize("query", ["query=%ff", "query=é", "query=up%00", "query=" + "&a=b" * 1500])
+async def test_unreadable_parameters_are_refused(world: World, acme: Customer, query: str) -> None:
+    answer = await world.ask("GET", f"/query/prometheus/api/v1/query?{query}", acme.headers)
+    assert (answer.status, answer.json["errorType"]) == (400, "bad_data")
+    assert not world.asked
+
+
+async def test_semicolons_hide_nothing(world: World, acme: Customer) -> None:
+    """Some servers split at `;`: the backend gets it encoded, in the value where we read it."""
+    await world.ask("GET", "/query/prometheus/api/v1/query?query=up;match[]=x", acme.headers)
+    assert world.prometheus.last.query == "query=up%3Bmatch%5B%5D%3Dx"
+
+
+async def test_unknown_parameters_stay_here(world: World, acme: Customer, globex: Customer) -> None:
+    extra = f"tenant_id={globex.tenant_id}&X-Scope-OrgID={globex.tenant_id}&blockStart=0&mode=all&storeMatch=x&namespace=y"
+    for backend, target, _ in READS:
+        await world.ask("GET", f"{target}?start=1&{extra}", acme.headers)
+        assert getattr(world, backend).last.query == "start=1"
+
+
+async def test_line_breaks_in_values_stay_in_their_value(world: World, acme: Customer) -> None:
+    await world.ask("GET", "/query/loki/api/v1/query?query=a%0d%0aX-Scope-OrgID:%20b", acme.headers)
+    assert world.loki.last.query == "query=a%0D%0AX-Scope-OrgID%3A+b"
+    assert world.loki.last.headers.getall("x-scope-orgid") == [acme.tenant_id]
+
+
+async def test_oversize_is_refused(world: World, acme: Customer) -> None:
+    target = "/query/loki/api/v1/query"
+    assert (await world.ask("GET", f"{target}?query={'x' * 70_000}", acme.headers)).status == 414
+    assert (await world.ask("POST", target, {**acme.headers, **FORM}, b"query=" + b"x" * 1_100_000)).status == 413
+    assert (await world.ask("POST", target, {**acme.headers, **FORM}, b"query=" + b"x" * 900_000)).status == 200
+
+
+@pytest.mark.parametrize("media_type", ["", "application/json", "multipart/form-data; boundary=x", "text/plain"])
+async def test_post_bodies_are_forms(world: World, acme: Customer, media_type: str) -> None:
+    answer = await world.ask("POST", "/query/prometheus/api/v1/query", {**acme.headers, "content-type": media_type}, b'{"query":"up"}')
+    assert answer.status == 415
+    assert not world.asked
+
+
+async def test_packed_bodies_are_refused(world: World, acme: Customer) -> None:
+    assert (await world.ask("POST", "/query/loki/api/v1/query", {**acme.headers, **FORM, "content-encoding": "gzip"}, b"x")).status == 415
+
+
+# --- who asks ---
+
+
+async def test_token_wins_over_cookie_and_never_falls_back(world: World, session: dict[str, str], anna: User, globex: Customer) -> None:
+    await world.ask("GET", "/query/loki/api/v1/labels", {**session, **globex.headers})
+    assert world.loki.last.headers["x-scope-orgid"] == globex.tenant_id
+    for bad in ({"authorization": "Bearer nonsense"}, {"authorization": "Basic !"}, {"authorization": "Digest x"}, {"x-obstack-auth-token": "x"}):
+        assert (await world.ask("GET", "/query/loki/api/v1/labels", {**session, **bad})).status == 401
+    assert len(world.asked) == 1
+
+
+async def test_nobody_reads_without_credentials(world: World) -> None:
+    for target in ("/query/loki/api/v1/labels", "/query/tempo/api/echo", "/query/prometheus/api/v1/query?query=up", "/query/api/logs/search"):
+        assert (await world.ask("GET", target)).status == 401
+    assert not world.asked
+
+
+# --- the full text search ---
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "index=logs-tenant-*",
+        "q=a&body={}",
+        "q=a&q=b",
+        "ignore_unavailable=false",
+        "source={}",
+        "scroll=1m",
+        "expand_wildcards=all",
+        "from=now&from=now",
+        "q=a&routing=x",
+        "pit=x",
+    ],
+)
+async def test_search_takes_its_own_parameters_only(world: World, acme: Customer, query: str) -> None:
+    assert (await world.ask("GET", f"/query/api/logs/search?{query}", acme.headers)).status == 400
+    assert not world.asked
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '"},"query":{"match_all":{}},"x":{"',
+        "tenant_id:*",
+        "_index:logs-tenant-*",
+        "*:*",
+        "_exists_:tenant_id",
+        "../_search",
+        "<logs-{now/d}>",
+        "a OR tenant_id:(x)",
+        '{"terms":{"index":"other"}}',
+    ],
+)
+async def test_words_stay_words(world: World, acme: Customer, globex: Customer, words: str) -> None:
+    await world.ask("GET", f"/query/api/logs/search?q={quote(words)}", acme.headers)
+    asked = world.opensearch.last
+    assert asked.path == f"/logs-tenant-{acme.tenant_id}-*/_search"
+    body = json.loads(asked.body)
+    assert {"term": {"tenant_id": acme.tenant_id}} in body["query"]["bool"]["filter"]
+    assert body["query"]["bool"]["must"][0]["simple_query_string"]["query"] == words
+    assert set(body) == {"query", "size", "sort", "track_total_hits"}
+    assert globex.tenant_id not in str(asked)

@@ -1,0 +1,223 @@
+"""The Grafana-compatible reads: what goes to a backend, what comes back. Hostile requests are in test_hostile.py."""
+
+import asyncio
+import base64
+import gzip
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from functions.query import main, relay
+from functions.query.routes import ALLOWED, Backend
+from tests.conftest import Customer, add_customer
+from tests.edges import Database
+from tests.functions.query.world import Backend as Server
+from tests.functions.query.world import User, World
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+TENANT = {"loki": "x-scope-orgid", "tempo": "x-scope-orgid", "prometheus": "x-obstack-tenant"}
+PUBLIC = {"loki": "/query/loki", "tempo": "/query/tempo", "prometheus": "/query/prometheus"}
+OWN = {"loki": "/loki", "tempo": "", "prometheus": ""}
+NAMES = {"{label}": "service_name", "{tag}": "service.name", "{trace}": "0123456789abcdef0123456789abcdef"}
+
+
+def path_of(path: str) -> str:
+    for name, value in NAMES.items():
+        path = path.replace(name, value)
+    return path
+
+
+ROWS = [(row.backend.value, path_of(row.path), row.needed, method) for row in ALLOWED for method in sorted(row.methods)]
+
+
+def server(world: World, backend: str) -> Server:
+    return {"loki": world.loki, "prometheus": world.prometheus, "tempo": world.tempo}[backend]
+
+
+@pytest.mark.parametrize(("backend", "path", "needed", "method"), ROWS)
+@pytest.mark.parametrize("by", ["session", "token"])
+async def test_each_row_reaches_its_backend_as_the_readers_tenant(
+    world: World, acme: Customer, session: dict[str, str], backend: str, path: str, needed: str, method: str, by: str
+) -> None:
+    query = f"{needed}=up" if needed else "start=1"
+    headers = session if by == "session" else acme.headers
+    target = f"{PUBLIC[backend]}{path}"
+    answer = await (world.ask("GET", f"{target}?{query}", headers) if method == "GET" else world.ask("POST", target, {**headers, **FORM}, query.encode()))
+    assert answer.status == 200
+    asked = server(world, backend).last
+    assert (asked.method, asked.path) == (method, OWN[backend] + path)
+    assert asked.headers.getall(TENANT[backend]) == [acme.tenant_id]
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("base", ["/query/loki", "/query/loki/loki", "/loki", "/loki/loki"])
+async def test_loki_is_found_under_both_data_source_urls_and_a_functions_own(world: World, acme: Customer, base: str) -> None:
+    assert (await world.ask("GET", f"{base}/api/v1/labels", acme.headers)).status == 200
+    assert world.loki.last.path == "/loki/api/v1/labels"
+
+
+@pytest.mark.parametrize("way", ["bearer", "basic", "header"])
+async def test_token_may_come_in_three_ways(world: World, acme: Customer, way: str) -> None:
+    headers = {
+        "bearer": acme.headers,
+        "basic": {"authorization": "Basic " + base64.b64encode(f"any:{acme.token}".encode()).decode()},
+        "header": {"x-obstack-auth-token": acme.token},
+    }[way]
+    assert (await world.ask("GET", "/query/prometheus/api/v1/labels", headers)).status == 200
+    assert world.prometheus.last.headers["x-obstack-tenant"] == acme.tenant_id
+
+
+async def test_token_needs_the_scope_read(world: World, database: Database) -> None:
+    writer = add_customer(database, scopes=["logs", "metrics", "traces"])
+    answer = await world.ask("GET", "/query/loki/api/v1/labels", writer.headers)
+    assert (answer.status, answer.json["errorType"]) == (403, "forbidden")
+    assert not world.asked
+
+
+async def test_backends_get_nothing_of_the_caller_but_his_accepts(world: World, session: dict[str, str]) -> None:
+    sent = {
+        **session,
+        "accept": "application/json",
+        "accept-encoding": "gzip",
+        "user-agent": "Grafana",
+        "x-forwarded-for": "192.0.2.1",
+        "referer": "x",
+        "x-query-tags": "y",
+    }
+    await world.ask("GET", "/query/loki/api/v1/labels", sent)
+    got = world.loki.last.headers
+    assert {name.lower() for name in got} == {"host", "accept", "accept-encoding", "x-scope-orgid", "user-agent"}
+    assert (got["accept"], got["accept-encoding"]) == ("application/json", "gzip")
+    assert "Grafana" not in got["user-agent"]
+
+
+async def test_token_never_reaches_a_backend(world: World, acme: Customer) -> None:
+    await world.ask("GET", "/query/tempo/api/search", {**acme.headers, "x-obstack-auth-token": acme.token})
+    asked = world.tempo.last
+    assert acme.token not in str(asked.headers) + asked.query
+    assert asked.headers["accept-encoding"] == "identity"
+
+
+async def test_answer_passes_as_it_is_encoded(world: World, acme: Customer) -> None:
+    packed = gzip.compress(b"protobuf bytes")
+    sent = {
+        "content-type": "application/protobuf",
+        "content-encoding": "gzip",
+        "server": "Tempo/2",
+        "set-cookie": "a=b",
+        "x-scope-orgid": "t",
+        "via": "x",
+        "x-powered-by": "y",
+    }
+    world.tempo.answer = (200, sent, packed)
+    answer = await world.ask("GET", "/query/tempo/api/search", {**acme.headers, "accept-encoding": "gzip", "accept": "application/protobuf"})
+    assert answer.body == packed
+    described = {name: answer.headers[name] for name in ("content-type", "content-encoding", "content-length")}
+    assert described == {"content-type": "application/protobuf", "content-encoding": "gzip", "content-length": str(len(packed))}
+    assert not {"server", "set-cookie", "x-scope-orgid", "via", "x-powered-by"} & {name.lower() for name in answer.headers}
+
+
+async def test_large_answer_streams_through(world: World, acme: Customer) -> None:
+    world.loki.answer = (200, {"content-type": "application/json"}, b"x" * 5_000_000)
+    answer = await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
+    assert len(answer.body) == 5_000_000
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 500])
+async def test_backends_own_errors_pass(world: World, acme: Customer, status: int) -> None:
+    world.prometheus.answer = (
+        status,
+        {"content-type": "application/json", "retry-after": "7"},
+        b'{"status":"error","errorType":"bad_data","error":"parse error"}',
+    )
+    answer = await world.ask("GET", "/query/prometheus/api/v1/query?query=sum(", acme.headers)
+    assert (answer.status, answer.json["error"], answer.headers["retry-after"]) == (status, "parse error", "7")
+
+
+@pytest.mark.parametrize("reply", [(502, {}, b""), (302, {"location": "http://169.254.169.254/"}, b"")])
+async def test_proxy_without_its_backend_and_redirects_are_503(world: World, acme: Customer, reply: Any) -> None:
+    world.prometheus.answer = reply
+    answer = await world.ask("GET", "/query/prometheus/api/v1/labels", acme.headers)
+    assert (answer.status, answer.json) == (503, {"status": "error", "errorType": "unavailable", "error": "prometheus is not available"})
+    assert "location" not in answer.headers
+
+
+async def test_backend_away_is_503_without_its_address(world: World, acme: Customer) -> None:
+    world.loki.silent = True
+    answer = await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json == {"status": "error", "errorType": "unavailable", "error": "loki is not available"}
+
+
+async def test_slow_backend_is_504(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    await main.function.close()
+    monkeypatch.setattr(relay, "SECONDS", 0.05)
+    monkeypatch.setattr(world.loki, "handle", None)
+    async with silence() as url:
+        monkeypatch.setenv("LOKI_URL", url)
+        answer = await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
+    assert (answer.status, answer.json["errorType"]) == (504, "timeout")
+
+
+async def test_answer_that_breaks_off_is_no_success(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    await main.function.close()
+    async with silence(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{", hang_up=True) as url:
+        monkeypatch.setenv("LOKI_URL", url)
+        with pytest.raises(RuntimeError, match="already started"):  # the server cuts the connection
+            await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
+
+
+async def test_all_data_answers_are_kept_from_caches_and_frames(world: World, acme: Customer, session: dict[str, str]) -> None:
+    targets = ["/query/loki/api/v1/labels", "/query/api/me", "/query/api/logs/search", "/query/nothing", "/query/api/logs/search?size=0"]
+    for target in targets:
+        headers = (await world.ask("GET", target, session)).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+async def test_needed_parameter_is_asked_for(world: World, acme: Customer) -> None:
+    for target in ("/query/loki/api/v1/query_range", "/query/prometheus/api/v1/query?query=", "/query/prometheus/api/v1/query?query=%20"):
+        answer = await world.ask("GET", target, acme.headers)
+        assert (answer.status, answer.json["error"]) == (400, "parameter query is missing")
+
+
+def test_rows_name_each_read_once() -> None:
+    rows = [(row.backend, row.path) for row in ALLOWED]
+    assert len(rows) == len(set(rows))
+    assert {row.backend for row in ALLOWED} == set(Backend)
+
+
+async def test_each_user_reads_his_own_tenant(world: World, anna: User, gus: User) -> None:
+    for user in (anna, gus):
+        await world.ask("GET", "/query/loki/api/v1/labels", {"cookie": (await world.log_in(user.email)).cookie})
+        assert world.loki.last.headers["x-scope-orgid"] == user.tenant_id
+
+
+def silence(first: bytes = b"", *, hang_up: bool = False) -> Any:
+    """A server that says only `first`."""
+
+    @asynccontextmanager
+    async def serving() -> Any:
+        done = asyncio.Event()
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(first)
+            await writer.drain()
+            if not hang_up:
+                await done.wait()
+            writer.close()
+
+        listening = await asyncio.start_server(take, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        finally:
+            done.set()
+            listening.close()
+
+    return serving()

@@ -1,0 +1,232 @@
+"""Full text: the request that is built, the page that is made of the answer."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from opensearchpy.exceptions import ConnectionTimeout
+
+from functions.query import opensearch, times
+from shared.errors import Refused
+from tests.conftest import Customer
+from tests.functions.query.world import World
+
+SEARCH = "/query/api/logs/search"
+JSON = {"content-type": "application/json"}
+NOW = 1_800_000_000_123_456_789
+DOCUMENT = {
+    "@timestamp": "2026-11-24T14:00:00.123456789Z",
+    "tenant_id": "t",
+    "record_id": "r-1",
+    "body": "<script>alert(1)</script>",
+    "severity_text": "ERROR",
+    "severity_number": 17,
+    "service_name": "checkout",
+    "trace_id": "ab" * 16,
+    "span_id": "cd" * 8,
+    "attributes": {"a": 1},
+    "resource": {"service.name": "checkout"},
+}
+
+
+def reply(*sources: dict[str, Any], total: int | None = None, relation: str = "eq") -> tuple[int, dict[str, str], bytes]:
+    hits = [{"_source": source, "sort": [1_800_000_000_000_000_000 + n, f"r-{n}"]} for n, source in enumerate(sources)]
+    return 200, JSON, json.dumps({"hits": {"total": {"value": len(hits) if total is None else total, "relation": relation}, "hits": hits}}).encode()
+
+
+async def test_hits_are_told_in_our_words(world: World, acme: Customer) -> None:
+    world.opensearch.answer = reply(DOCUMENT)
+    answer = await world.ask("GET", f"{SEARCH}?q=alert", acme.headers)
+    assert answer.json == {
+        "total": 1,
+        "total_exact": True,
+        "hits": [
+            {
+                "timestamp": "2026-11-24T14:00:00.123456789Z",
+                "severity": "ERROR",
+                "severity_number": 17,
+                "service": "checkout",
+                "body": "<script>alert(1)</script>",
+                "trace_id": "ab" * 16,
+                "span_id": "cd" * 8,
+                "attributes": {"a": 1},
+                "resource": {"service.name": "checkout"},
+            }
+        ],
+        "next": None,
+        "timeline": [],
+    }
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_record_that_says_little_is_a_hit_too(world: World, acme: Customer) -> None:
+    world.opensearch.answer = reply({"@timestamp": "2026-11-24T14:00:00.000000000Z", "severity_number": 13})
+    hit = (await world.ask("GET", SEARCH, acme.headers)).json["hits"][0]
+    assert (hit["severity"], hit["service"], hit["body"], hit["attributes"]) == ("WARN", "", None, {})
+
+
+async def test_new_tenant_has_an_empty_list(world: World, acme: Customer) -> None:
+    """Without an index OpenSearch answers with no shards and, asked to, without an error."""
+    assert (await world.ask("GET", SEARCH, acme.headers)).json == {"total": 0, "total_exact": True, "hits": [], "next": None, "timeline": []}
+    assert set(world.opensearch.last.query.split("&")) == {"ignore_unavailable=true", "allow_no_indices=true", "expand_wildcards=open"}
+
+
+async def test_next_page_goes_on_where_the_last_ended(world: World, acme: Customer) -> None:
+    world.opensearch.answer = reply(DOCUMENT, DOCUMENT, total=10_000, relation="gte")
+    first = (await world.ask("GET", f"{SEARCH}?size=2&timeline=10", acme.headers)).json
+    assert (first["total"], first["total_exact"]) == (10_000, False)
+    await world.ask("GET", f"{SEARCH}?size=2&timeline=10&cursor={first['next']}", acme.headers)
+    body = json.loads(world.opensearch.last.body)
+    assert body["search_after"] == [1_800_000_000_000_000_001, "r-1"]
+    assert "aggs" not in body
+
+
+async def test_timeline_counts_by_severity(world: World, acme: Customer) -> None:
+    bucket = {"key": 1_800_000_000_000, "doc_count": 9, "warnings": {"doc_count": 2}, "errors": {"doc_count": 1}}
+    world.opensearch.answer = (
+        200,
+        JSON,
+        json.dumps({"hits": {"total": {"value": 9, "relation": "eq"}, "hits": []}, "aggregations": {"timeline": {"buckets": [bucket]}}}).encode(),
+    )
+    answer = await world.ask("GET", f"{SEARCH}?timeline=60&from=now-1h", acme.headers)
+    assert answer.json["timeline"] == [[1_800_000_000_000, 9, 2, 1]]
+    assert json.loads(world.opensearch.last.body)["aggs"]["timeline"]["date_histogram"]["fixed_interval"] in {"60000ms", "60001ms"}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_opensearch_in_trouble_is_503(world: World, acme: Customer, status: int) -> None:
+    world.opensearch.answer = (status, JSON, b'{"error":{"type":"circuit_breaking_exception","reason":"internal 10.0.0.1"},"status":500}')
+    answer = await world.ask("GET", SEARCH, acme.headers)
+    assert (answer.status, answer.json["error"]) == (503, "opensearch is not available")
+
+
+async def test_opensearch_away_is_503(world: World, acme: Customer) -> None:
+    world.opensearch.silent = True
+    assert (await world.ask("GET", SEARCH, acme.headers)).json["error"] == "opensearch is not available"
+
+
+async def test_opensearch_slow_is_504(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(*_: Any, **__: Any) -> None:
+        raise ConnectionTimeout("TIMEOUT", "x", TimeoutError())
+
+    monkeypatch.setattr("opensearchpy.AsyncOpenSearch.search", slow)
+    answer = await world.ask("GET", SEARCH, acme.headers)
+    assert (answer.status, answer.json["errorType"]) == (504, "timeout")
+
+
+async def test_search_refused_by_opensearch_is_400(world: World, acme: Customer) -> None:
+    world.opensearch.answer = (400, JSON, b'{"error":{"type":"too_many_clauses","reason":"maxClauseCount is set to 1024"},"status":400}')
+    answer = await world.ask("GET", SEARCH, acme.headers)
+    assert (answer.status, answer.json["errorType"]) == (400, "bad_data")
+    assert "maxClauseCount" not in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"size": "0"}, "size"),
+        ({"size": "501"}, "size"),
+        ({"size": "-1"}, "size"),
+        ({"size": "1e2"}, "size"),
+        ({"size": "٣"}, "size"),
+        ({"size": "9" * 400}, "size"),
+        ({"timeline": "201"}, "timeline"),
+        ({"from": "now", "to": "now-1h"}, "from lies after to"),
+        ({"from": "yesterday"}, "no time"),
+        ({"to": "now+1h"}, "no time"),
+        ({"q": "x" * 1001}, "characters"),
+        ({"cursor": "x"}, "cursor"),
+        ({"cursor": "é"}, "cursor"),
+        ({"cursor": base64.urlsafe_b64encode(b'{"a":1}').decode()}, "cursor"),
+        ({"cursor": base64.urlsafe_b64encode(b"[1]").decode()}, "cursor"),
+        ({"cursor": base64.urlsafe_b64encode(b'[1,{"script":"x"}]').decode()}, "cursor"),
+        ({"cursor": base64.urlsafe_b64encode(b"[true,null]").decode()}, "cursor"),
+    ],
+)
+def test_what_cant_be_read_is_refused(given: dict[str, str], said: str) -> None:
+    with pytest.raises(Refused, match=said) as refused:
+        opensearch.build(given, "88888888-8888-4888-8888-888888888888", NOW)
+    assert refused.value.status == 400
+
+
+def test_request_is_built_of_checked_parts() -> None:
+    body = opensearch.build({"q": "payment declined", "from": "now-15m", "to": "now", "size": "500"}, "88888888-8888-4888-8888-888888888888", NOW)
+    assert body["size"] == 500
+    assert body["query"]["bool"]["filter"] == [
+        {"term": {"tenant_id": "88888888-8888-4888-8888-888888888888"}},
+        {
+            "range": {
+                "@timestamp": {
+                    "gte": "2027-01-15T07:45:00.123456789Z",
+                    "lte": "2027-01-15T08:00:00.123456789Z",
+                    "format": "strict_date_optional_time_nanos",
+                }
+            }
+        },
+    ]
+    asked = body["query"]["bool"]["must"][0]["simple_query_string"]
+    assert asked["default_operator"] == "and"
+    assert not set(asked["flags"].split("|")) & {"ALL", "FUZZY", "NEAR", "SLOP"}
+
+
+def test_without_words_everything_in_the_last_day() -> None:
+    body = opensearch.build({"q": "  "}, "88888888-8888-4888-8888-888888888888", NOW)
+    assert body["query"]["bool"]["must"] == []
+    assert body["query"]["bool"]["filter"][1]["range"]["@timestamp"] == {"gte": "2027-01-14T08:00:00.123456789Z", "format": "strict_date_optional_time_nanos"}
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("now", NOW),
+        ("now-90s", NOW - 90 * 10**9),
+        ("now-2w", NOW - 1_209_600 * 10**9),
+        ("now-999999w", 0),
+        ("1795529812", 1_795_529_812 * 10**9),
+        ("1795529812345", 1_795_529_812_345 * 10**6),
+        ("1795529812345678", 1_795_529_812_345_678 * 10**3),
+        ("1795529812345678901", 1_795_529_812_345_678_901),
+        ("2026-01-31", 1_769_817_600 * 10**9),
+        ("2026-01-31T12:00:00Z", 1_769_860_800 * 10**9),
+        ("2026-01-31T12:00:00.000000001Z", 1_769_860_800 * 10**9 + 1),
+        ("2026-01-31T12:00:00.5+01:00", 1_769_857_200 * 10**9 + 500_000_000),
+        ("2026-01-31 12:00", 1_769_860_800 * 10**9),
+    ],
+)
+def test_times_are_read(text: str, nanoseconds: int) -> None:
+    assert times.parse(text, NOW) == nanoseconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now-",
+        "now-1",
+        "now-1y",
+        "now/d",
+        "NOW",
+        "12",
+        "-5",
+        "1" * 20,
+        "9" * 19 + "9",
+        "2026-13-01",
+        "2026-02-30T00:00:00Z",
+        "2026-01-31T25:00:00Z",
+        "1969-12-31T00:00:00Z",
+        "9999-01-01",
+        "2026-01-31T12:00:00+99:00",
+        "٢٠٢٦-01-31",
+        "2026-01-31||/d",
+        "now\n",
+    ],
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        times.parse(text, NOW)
+
+
+def test_times_are_written_with_nine_digits() -> None:
+    assert times.rfc3339(NOW) == "2027-01-15T08:00:00.123456789Z"
+    assert times.parse(times.rfc3339(NOW), 0) == NOW

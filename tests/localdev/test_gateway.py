@@ -1,0 +1,464 @@
+"""Kong's stand-in: routes as kong.yml says and refuses what it doesn't implement, streams untouched bodies, keeps forged identities out, fails as Kong does."""
+
+import asyncio
+import copy
+import gzip
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+from multidict import CIMultiDict
+
+from localdev.gateway import __main__ as gateway
+from localdev.gateway import config
+from localdev.gateway.headers import normalize
+from localdev.paths import STACK
+from tests.localdev.conftest import free_port
+
+KONG: dict[str, Any] = yaml.safe_load((STACK / "kong" / "kong.yml").read_text())
+ROUTES = [(route["paths"][0], service["name"]) for service in KONG["services"] for route in service["routes"]]
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """kong.yml with a smaller size limit, shorter timeouts, and the given changes of each service."""
+    raw = copy.deepcopy(KONG)
+    raw["plugins"][1]["config"] = {"allowed_payload_size": 1000, "size_unit": "bytes"}
+    for service in raw["services"]:
+        service.update({"connect_timeout": 500, "read_timeout": 2000, **changes})
+    return raw
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A function's server, by its address."""
+    runner = web.ServerRunner(web.Server(handler, auto_decompress=False, access_log=None), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert runner.addresses
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+class Gateway:
+    """The stand-in before one function that all routes lead to, and a client of it."""
+
+    def __init__(self, port: int, client: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = client
+        self.stop = stop
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes, read all that comes until the other side closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def before(upstream: str | Handler, raw: dict[str, Any] | None = None) -> AsyncIterator[Gateway]:
+    """The gateway before a function, or before an address where none may be."""
+    async with AsyncExitStack() as stack:
+        address = upstream if isinstance(upstream, str) else await stack.enter_async_context(serving(upstream))
+        settings = config.parse(changed() if raw is None else raw)
+        port, stop = free_port(), asyncio.Event()
+        addresses = {route.upstream.host: address for route in settings.routes}
+        task = asyncio.create_task(gateway.serve(settings, addresses, port, stop))
+        client = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        await _listening(port, task)
+        yield Gateway(port, client, stop)
+        stop.set()
+        await task
+
+
+async def _listening(port: int, task: asyncio.Task[None]) -> None:
+    for _ in range(500):
+        assert not task.done()
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    pytest.fail("the gateway doesn't listen")
+
+
+async def mirror(request: web.BaseRequest) -> web.Response:
+    """A function that answers with what it was asked."""
+    body = await request.read()
+    headers = [[name.decode(), value.decode()] for name, value in request.raw_headers]
+    return web.json_response({"method": request.method, "path": request.raw_path, "headers": headers, "body": body.hex()})
+
+
+def seen(answer: dict[str, Any]) -> CIMultiDict[str]:
+    """The headers that the mirror saw."""
+    return CIMultiDict((name, value) for name, value in answer["headers"])
+
+
+# Configuration
+
+
+def test_projects_kong_file_is_accepted() -> None:
+    """And every host in it is a function."""
+    settings = config.load(STACK / "kong" / "kong.yml")
+    assert {route.prefix for route in settings.routes} == {"/ingest/otlp", "/ingest/prometheus", "/query"}
+    assert gateway.addresses(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw["plugins"].append({"name": "rate-limiting", "config": {"minute": 5}}), "rate-limiting: the stand-in doesn't know this plugin"),
+        (lambda raw: raw["plugins"][0]["config"].update(generator="tracker"), "generator: the stand-in knows only 'uuid'"),
+        (lambda raw: raw["plugins"][1]["config"].update(require_content_length=True), "doesn't know require_content_length"),
+        (lambda raw: raw["plugins"][1]["config"].update(size_unit="gigabytes"), "size_unit: 'gigabytes' is none of"),
+        (lambda raw: raw["plugins"][2]["config"].update(add={"headers": ["a:b"]}), "request-transformer.config: the stand-in doesn't know add"),
+        (lambda raw: raw["plugins"][2]["config"]["remove"].update(querystring=["a"]), "doesn't know querystring"),
+        (lambda raw: raw["services"][0]["routes"][0].pop("strip_path"), "services.ingest-otlp.routes.ingest-otlp.strip_path"),
+        (lambda raw: raw["services"][0]["routes"][0].update(methods=["POST"]), "doesn't know methods"),
+        (lambda raw: raw["services"][0]["routes"][0].update(paths=["~/a$"]), "knows only plain prefixes"),
+        (lambda raw: raw["services"][0].update(tls_verify=True), "services.ingest-otlp: the stand-in doesn't know tls_verify"),
+        (lambda raw: raw["services"][0].update(url="https://ingest-otlp"), "url: the stand-in knows only http"),
+        (lambda raw: raw["services"][0].update(retries="many"), "retries: 'many' is not a int"),
+        (lambda raw: raw["services"][0].pop("url"), "url: missing"),
+        (lambda raw: raw.update(consumers=[]), "kong.yml: the stand-in doesn't know consumers"),
+        (lambda raw: raw.update(_format_version="2.1"), "_format_version"),
+    ],
+)
+def test_what_it_does_not_implement_is_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
+    """Never ignored: a rule that silently does nothing here would first be seen in production."""
+    raw = copy.deepcopy(KONG)
+    change(raw)
+    with pytest.raises(config.ConfigError) as refused:
+        config.parse(raw)
+    assert message in str(refused.value)
+
+
+def test_host_that_is_no_function_is_refused() -> None:
+    """A renamed function must not become a 502."""
+    raw = copy.deepcopy(KONG)
+    raw["services"][0]["url"] = "http://ingest-old:8080"
+    with pytest.raises(config.ConfigError, match="ingest-old"):
+        gateway.addresses(config.parse(raw))
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [
+        ("/query", "/query"),
+        ("/query/", "/query/"),
+        ("/query/../metrics", "/metrics"),
+        ("/query/%2e%2e/metrics", "/metrics"),
+        ("/query/.%2E/metrics", "/metrics"),
+        ("/query/..", "/"),
+        ("/query/.", "/query/"),
+        ("/../../metrics", "/metrics"),
+        ("//query///a", "/query/a"),
+        ("/query/%7Euser/%2f%3f", "/query/~user/%2F%3F"),
+        ("/query/label/%E2%82%AC/values", "/query/label/%E2%82%AC/values"),
+        ("/query/%zz", "/query/%zz"),
+        ("/", "/"),
+    ],
+)
+def test_path_is_normalized_as_kong_does(path: str, normal: str) -> None:
+    """RFC 3986, 6.2.2: what is equal is matched as equal, what is reserved stays as it came."""
+    assert normalize(path) == normal
+
+
+# Routing
+
+
+@pytest.mark.parametrize(("prefix", "host"), ROUTES)
+async def test_request_reaches_its_function_unchanged(prefix: str, host: str) -> None:
+    """Method, path, query string and body; a function knows its public prefix."""
+    async with before(mirror) as kong, kong.client.put(f"{kong.url}{prefix}/v1/x?a=b%20c&a=%7Bd%3D%22e%22%7D", data=b"\x00\xff") as response:
+        answer = await response.json()
+    assert (answer["method"], answer["path"], answer["body"]) == ("PUT", f"{prefix}/v1/x?a=b%20c&a=%7Bd%3D%22e%22%7D", "00ff")
+    assert seen(answer)["Host"] == f"{host}:8080"
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", "/ingest", "/ingest/otl", "/query/../metrics", "/ingest/otlp/%2e%2e/%2e%2e/readyz"])
+async def test_functions_own_paths_are_out_of_reach(path: str) -> None:
+    """404 in Kong's form for everything that is not a public prefix."""
+    async with before(mirror) as kong:
+        answer = await kong.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert answer.endswith(b'{"message": "no Route matched with those values"}')
+
+
+# Headers
+
+
+async def test_forged_identity_does_not_get_through() -> None:
+    """Every name in kong.yml's list, in whatever case; both spellings, since some servers take an underscore for a dash."""
+    names = KONG["plugins"][2]["config"]["remove"]["headers"]
+    async with before(mirror) as kong:
+        headers = {name.upper(): "someone-else" for name in names} | {"X-Other": "kept", "Authorization": "Bearer t"}
+        async with kong.client.get(f"{kong.url}/query", headers=headers) as response:
+            answer = await response.json()
+    assert "someone-else" not in json.dumps(answer)
+    assert (seen(answer)["X-Other"], seen(answer)["Authorization"]) == ("kept", "Bearer t")
+
+
+async def test_hop_by_hop_headers_end_here() -> None:
+    """In both directions, those that Connection names too; repeated headers stay repeated."""
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        response = await mirror(request)
+        response.headers.update({"Connection": "X-Private", "X-Private": "1", "Keep-Alive": "timeout=1"})
+        response.headers.add("Set-Cookie", "a=1")
+        response.headers.add("Set-Cookie", "b=2")
+        return response
+
+    headers = CIMultiDict([("Connection", "close, X-Mine"), ("X-Mine", "1"), ("TE", "trailers"), ("Upgrade", "h2c"), ("X-Twice", "a"), ("X-Twice", "b")])
+    async with before(function) as kong, kong.client.get(f"{kong.url}/query", headers=headers) as response:
+        answer = await response.json()
+        assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert not {"X-Private", "Keep-Alive"} & set(response.headers)
+    assert not {"x-mine", "te", "upgrade", "connection"} & {name.lower() for name in seen(answer)}
+    assert seen(answer).getall("X-Twice") == ["a", "b"]
+
+
+async def test_function_is_told_who_asked_for_what() -> None:
+    """X-Forwarded-For grows, the rest replaces what the client claims."""
+    claims = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Real-IP": "203.0.113.9"}
+    async with before(mirror) as kong, kong.client.get(f"{kong.url}/query/page?x=1", headers={**claims, "Host": "telemetry.example:8443"}) as response:
+        told = seen(await response.json())
+    assert told["X-Forwarded-For"] == "203.0.113.9, 127.0.0.1"
+    assert (told["X-Forwarded-Host"], told["X-Forwarded-Port"], told["X-Forwarded-Proto"]) == ("telemetry.example", "8443", "http")
+    assert (told["X-Real-IP"], told["X-Forwarded-Path"], told["X-Forwarded-Prefix"]) == ("127.0.0.1", "/query/page", "/query")
+
+
+async def test_request_id_is_made_once_and_echoed() -> None:
+    """One that came is kept; the function and the client see the same."""
+    async with before(mirror) as kong:
+        async with kong.client.get(f"{kong.url}/query") as response:
+            assert seen(await response.json())["X-Request-Id"] == response.headers["X-Request-Id"]
+            assert len(response.headers["X-Request-Id"]) == 36
+        async with kong.client.get(f"{kong.url}/query", headers={"X-Request-Id": "mine"}) as response:
+            assert (seen(await response.json())["X-Request-Id"], response.headers["X-Request-Id"]) == ("mine", "mine")
+
+
+async def test_no_header_is_invented() -> None:
+    """A request without Accept, User-Agent and Content-Type arrives without them."""
+    async with before(mirror) as kong:
+        answer = await kong.raw(b"POST /query HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+    names = {name.lower() for name in seen(json.loads(answer.partition(b"\r\n\r\n")[2]))}
+    assert not {"accept", "accept-encoding", "user-agent", "content-type"} & names
+
+
+# Bodies
+
+
+async def test_bodies_are_not_decompressed() -> None:
+    """Nor compressed: the bytes and their encoding pass both ways."""
+    packed = gzip.compress(b"batch")
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        assert request.headers["Content-Encoding"] == "gzip"
+        return web.Response(body=await request.read(), headers={"Content-Encoding": "gzip"})
+
+    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp", data=packed, headers={"Content-Encoding": "gzip"}) as response:
+        assert (await response.read(), response.headers["Content-Encoding"]) == (packed, "gzip")
+
+
+async def test_bodies_are_streamed() -> None:
+    """The function answers the first piece before the client has sent the second, and the client sees that answer before the function has ended."""
+    first_answered = asyncio.Event()
+
+    async def function(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for piece in request.content.iter_any():
+            await response.write(piece.upper())
+        return response
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        await asyncio.wait_for(first_answered.wait(), 5)
+        yield b"two"
+
+    async with before(function) as kong, kong.client.post(f"{kong.url}/query", data=pieces()) as response:
+        assert await response.content.readany() == b"ONE"
+        first_answered.set()
+        assert await response.content.read() == b"TWO"
+
+
+@pytest.mark.parametrize("status", [200, 204, 304])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_answers_without_body_end(method: str, status: int) -> None:
+    """HEAD, 204 and 304: nothing follows the headers, and the connection goes on."""
+
+    async def function(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, body=b"1234" if status == 200 else None)
+
+    async with before(function) as kong:
+        for _ in range(2):
+            async with kong.client.request(method, f"{kong.url}/query", timeout=aiohttp.ClientTimeout(5)) as response:
+                assert (response.status, await response.read()) == (status, b"1234" if (status, method) == (200, "GET") else b"")
+
+
+async def test_too_large_body_is_refused_unread() -> None:
+    """By its Content-Length, in Kong's form, before the function is asked."""
+    async with before(mirror) as kong, kong.client.post(f"{kong.url}/query", data=bytes(1001)) as response:
+        assert (response.status, await response.json()) == (413, {"message": "Request size limit exceeded"})
+
+
+async def test_too_large_chunked_body_is_cut_off() -> None:
+    """It says its size only at its end; the function never gets a complete request."""
+    complete = []
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        complete.append(await request.read())
+        return web.Response()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(400)
+
+    async with before(function) as kong, kong.client.post(f"{kong.url}/query", data=pieces()) as response:
+        assert response.status == 413
+    assert complete == []
+
+
+async def test_functions_own_413_gets_through() -> None:
+    """A function that refuses after the headers, without reading: the client sees its answer, not a broken connection."""
+
+    async def function(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=413, text="too large, says the protocol", headers={"Connection": "close"})
+
+    raw = changed()
+    raw["plugins"][1]["config"] = {"allowed_payload_size": 65}
+    async with before(function, raw) as kong:
+        for _ in range(5):
+            async with kong.client.post(f"{kong.url}/ingest/otlp", data=io.BytesIO(bytes(8_000_000))) as response:
+                assert (response.status, await response.text()) == (413, "too large, says the protocol")
+
+
+async def test_client_that_expects_is_told_to_continue() -> None:
+    """And one whose body would be too large is told not to."""
+    async with before(mirror) as kong:
+        async with kong.client.post(f"{kong.url}/query", data=b"x", expect100=True) as response:
+            answer = await response.json()
+        assert (answer["body"], "Expect" in seen(answer)) == ("78", False)
+        async with kong.client.post(f"{kong.url}/query", data=bytes(1001), headers={"Expect": "100-continue"}) as response:
+            assert response.status == 417
+
+
+async def test_ambiguous_length_is_refused() -> None:
+    """Content-Length and Transfer-Encoding together: request smuggling."""
+    reached = []
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        reached.append(request.raw_path)
+        return web.Response()
+
+    async with before(function) as kong:
+        answer = await kong.raw(
+            b"POST /query HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"
+        )
+    assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    assert reached == []
+
+
+# Failures
+
+
+async def test_function_that_is_down_is_502() -> None:
+    """In Kong's form, and the gateway goes on."""
+    async with before(f"http://127.0.0.1:{free_port()}") as kong:
+        for _ in range(2):
+            async with kong.client.post(f"{kong.url}/ingest/otlp", data=b"x") as response:
+                assert (response.status, await response.json()) == (502, {"message": "An invalid response was received from the upstream server"})
+
+
+async def test_function_that_hangs_up_is_502() -> None:
+    """A request that was sent is not sent twice."""
+    requests = []
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        requests.append(await request.read())
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp", data=b"x") as response:
+        assert response.status == 502
+    assert requests == [b"x"]
+
+
+async def test_function_that_is_silent_is_504() -> None:
+    """After the service's read_timeout."""
+    release = asyncio.Event()
+
+    async def function(_: web.BaseRequest) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    async with before(function, changed(read_timeout=100)) as kong, kong.client.get(f"{kong.url}/query") as response:
+        assert (response.status, await response.json()) == (504, {"message": "The upstream server is timing out"})
+        release.set()
+
+
+async def test_answer_that_breaks_off_breaks_off_here() -> None:
+    """Half an answer must not look like a whole one."""
+
+    async def function(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport
+        request.transport.abort()
+        return response
+
+    async with before(function) as kong, kong.client.get(f"{kong.url}/query") as response:
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
+async def test_request_under_way_is_finished_on_stop() -> None:
+    """SIGTERM drains."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def function(_: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response(text="done")
+
+    async with before(function) as kong:
+        request = asyncio.create_task(kong.client.get(f"{kong.url}/query"))
+        await arrived.wait()
+        kong.stop.set()
+        await asyncio.sleep(0)
+        release.set()
+        response = await request
+        assert await response.text() == "done"
+
+
+async def test_access_log_holds_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    """One line a request; no query string, no header values, no body."""
+    caplog.set_level(logging.INFO)
+    async with before(mirror) as kong:
+        headers = {"Authorization": "Bearer hidden-token"}
+        async with kong.client.post(f"{kong.url}/query/a?token=hidden-token", data=b"hidden-token", headers=headers) as response:
+            size = len(await response.read())
+    (line,) = [record.__dict__ for record in caplog.records if record.name == "gateway"]
+    assert (line["method"], line["path"], line["status"], line["bytes_in"], line["bytes"]) == ("POST", "/query/a", 200, 12, size)
+    assert line["ms"] > 0
+    assert "hidden" not in str(line)
