@@ -100,7 +100,9 @@ def _require_own_page(request: Request) -> None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused(Reason.MEDIA_TYPE, f"Content-Type must be {JSON}", 415)
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
+    # Kong tells host and port of the original request apart; a browser leaves the scheme's own port out.
+    forwarded, port = request.headers.get("x-forwarded-host"), request.headers.get("x-forwarded-port")
+    hosts = {request.headers.get("host"), forwarded, f"{forwarded}:{port}"}
     own = site in {"same-origin", "none"} if site else origin is None or urlsplit(origin).netloc in hosts
     if not own:
         raise Refused(Reason.FORBIDDEN, "the request comes from another site", 403)

@@ -6,7 +6,6 @@ from rich.table import Table
 
 from localdev.demo.checks import Result
 
-
 _FIXED_WIDTH = 96
 """What the columns but the sample take."""
 

@@ -45,7 +45,8 @@ class Unit:
     def begin(self, installs: Executor) -> None:
         """Start the service's life; its installation queues behind those that began earlier."""
         self._set(State.WAITING, detail="for its installation" if self.service.install else "", crashes=0)
-        installed = installs.submit(self._install)
+        # Only what has something to install queues: behind two compilations, the rest of the stack would start when they are done.
+        installed = installs.submit(self._install) if self.service.install else None
         self._thread = threading.Thread(target=self._live, args=(installed,), name=self.service.name, daemon=True)
         self._thread.start()
 
@@ -71,9 +72,10 @@ class Unit:
             self._set(State.INSTALLING)
             self.service.install(lambda line: self._set(detail=line))
 
-    def _live(self, installed: Future[None]) -> None:
+    def _live(self, installed: Future[None] | None) -> None:
         try:
-            installed.result()
+            if installed:
+                installed.result()
             self._set(State.WAITING, detail=f"for {', '.join(self.service.after)}" if self.service.after else "")
             if not self._board.wait_for_state(self.service.after, frozenset({State.READY})):
                 return

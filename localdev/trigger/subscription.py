@@ -115,7 +115,9 @@ class Subscription:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("revoked", extra={"target": self._name, "partitions": _names(partitions)})
-        if offsets := self._drop(partitions, DRAIN_SECONDS):
+        offsets = self._drop(partitions, DRAIN_SECONDS)
+        log.info("DEBUG", extra={"offs": [(o.partition, o.offset) for o in offsets], "ts": monotonic()})
+        if offsets:
             try:
                 consumer.commit(offsets=offsets, asynchronous=False)
             except KafkaException as error:

@@ -62,12 +62,13 @@ def readers(stack: Stack) -> Iterator[tuple[Reader, Reader]]:
 
 @pytest.fixture(scope="module")
 def sent(stack: Stack) -> Sent:
-    """One log record, one metric, one span of tenant 1."""
+    """Two log records, one metric, one span of tenant 1."""
     tenant, now = stack.tenants[0], time.time()
     sent = Sent(f"w{token_hex(6)}", token_hex(16), tenant["id"], now)
     nano, resource = str(int(now * 1e9)), {"attributes": [{"key": "service.name", "value": {"stringValue": f"service-{sent.word}"}}]}
     attributes = [{"key": f"label_{sent.word}", "value": {"stringValue": sent.word}}]
     log = {"timeUnixNano": nano, "severityNumber": 9, "severityText": "INFO", "body": {"stringValue": f"hello {sent.word}"}}
+    earlier = {**log, "timeUnixNano": str(int(nano) - 20 * 10**9)}  # Loki's volumes leave out a chunk that lasts no time
     gauge = {"dataPoints": [{"timeUnixNano": nano, "asDouble": 1, "attributes": attributes}]}
     span = {
         "traceId": sent.trace_id,
@@ -78,7 +79,7 @@ def sent(stack: Stack) -> Sent:
         "endTimeUnixNano": str(int(nano) + 10**7),
     }
     batches = {
-        "logs": {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [log]}]}]},
+        "logs": {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [log, earlier]}]}]},
         "metrics": {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [{"name": f"metric_{sent.word}", "gauge": gauge}]}]}]},
         "traces": {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]},
     }
@@ -97,7 +98,7 @@ READS = {
     "loki label values": "/query/loki/api/v1/label/service_name/values?" + NANO,
     "loki series": '/query/loki/api/v1/series?match[]={{service_name="service-{w}"}}&' + NANO,
     "loki volume": '/query/loki/api/v1/index/volume?query={{service_name=~".%2B"}}&limit=5000&' + NANO,
-    "loki volume_range": '/query/loki/api/v1/index/volume_range?query={{service_name=~".%2B"}}&limit=5000&' + NANO,
+    "loki volume_range": '/query/loki/api/v1/index/volume_range?query={{service_name=~".%2B"}}&limit=5000&step=3600&' + NANO,
     "prometheus query": "/query/prometheus/api/v1/query?query=last_over_time(metric_{w}[10m])",
     "prometheus query_range": "/query/prometheus/api/v1/query_range?query=metric_{w}&step=15&" + RANGE,
     "prometheus any series": '/query/prometheus/api/v1/query?query=last_over_time({{__name__=~"metric_.*"}}[10m])',

@@ -13,6 +13,7 @@ import pytest
 from localdev import processes
 from localdev.supervisor import control, state
 from localdev.supervisor.board import State
+from localdev.supervisor.run import PARALLEL_INSTALLS
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ def test_service_waits_for_those_before_it(supervised: "Supervised") -> None:
 
 
 def test_slow_installation_delays_only_itself(supervised: "Supervised") -> None:
-    """What is ready starts, however long something else compiles."""
+    """What is ready starts, however long something else compiles, and however many installations take all places there are."""
     done = supervised.folder / "compiled"
-    slow, quick = supervised.service("slow", install=str(done)), supervised.service("quick")
-    services = supervised.up(slow, quick, wanted=("quick",))
+    slow = [supervised.service(f"slow{number}", install=str(done)) for number in range(PARALLEL_INSTALLS + 1)]
+    services = supervised.up(*slow, supervised.service("quick"), wanted=("quick",))
     assert services["quick"].state is State.READY
-    assert (services["slow"].state, services["slow"].detail) == (State.INSTALLING, "compiling (1 of 2)")
+    assert (services["slow0"].state, services["slow0"].detail) == (State.INSTALLING, "compiling (1 of 2)")
     done.touch()
-    assert supervised.up()["slow"].state is State.READY
+    assert {status.state for status in supervised.up().values()} == {State.READY}
 
 
 def test_up_again_changes_nothing(supervised: "Supervised") -> None:

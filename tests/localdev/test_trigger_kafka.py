@@ -297,6 +297,7 @@ def test_two_triggers_share_and_lose_nothing(bench: Bench, end: signal.Signals) 
     assert bench.get(second, "/readyz")
     until(lambda: bench.committed() == dict.fromkeys(range(PARTITIONS), 200))
     if end is signal.SIGTERM:
+        assert {body: tries for body, tries in bench.sink.tries.items() if tries > 1} == {}
         assert bench.sink.taken == {partition: [f"{partition}/{number}" for number in range(200)] for partition in range(PARTITIONS)}
 
 

@@ -130,6 +130,7 @@ async def test_other_sites_can_neither_log_in_nor_out(world: World, anna: User, 
 async def test_own_page_behind_a_gateway_may(world: World, anna: User) -> None:
     assert (await world.log_in(anna.email, origin="http://obstack.test")).status == 200
     assert (await world.log_in(anna.email, origin="https://shown.example", x_forwarded_host="shown.example")).status == 200
+    assert (await world.log_in(anna.email, origin="http://shown.example:8000", x_forwarded_host="shown.example", x_forwarded_port="8000")).status == 200
     assert (await world.log_in(anna.email, origin="https://shown.example", sec_fetch_site="same-origin")).status == 200
 
 
