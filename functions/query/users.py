@@ -72,6 +72,7 @@ class Users:
         self._threads = ThreadPoolExecutor(CHECKING_THREADS, thread_name_prefix="bcrypt")
         self._checking = 0
         self._known: OrderedDict[str, tuple[User, float]] = OrderedDict()
+        self._late: set[asyncio.Task[tuple[Any, ...] | None]] = set()
         self._away_since = float("-inf")
 
     async def __aenter__(self) -> "Users":
@@ -125,13 +126,26 @@ class Users:
         return user
 
     async def _ask(self, question: str, value: str) -> tuple[Any, ...] | None:
+        # A task of its own, left behind when it's late: psycopg answers a cancellation only after it has tried for 10 s to tell a silent server of it.
+        asking = asyncio.create_task(self._fetch(question, value))
+        self._late.add(asking)
+        asking.add_done_callback(self._late.discard)
+        if asking not in (await asyncio.wait({asking}, timeout=LOOKUP_SECONDS))[0]:
+            asking.cancel()
+            raise self._away("timeout")
         try:
-            async with asyncio.timeout(LOOKUP_SECONDS), self._pool.connection() as connection:
-                return await (await connection.execute(question, (value,))).fetchone()
-        except (psycopg.Error, PoolTimeout, TimeoutError) as error:
-            self._away_since = monotonic()
-            log.warning("user look-up failed: %s", type(error).__name__)
-            raise Later("users can't be checked at the moment") from error
+            return asking.result()
+        except (psycopg.Error, PoolTimeout) as error:
+            raise self._away(type(error).__name__) from error
+
+    async def _fetch(self, question: str, value: str) -> tuple[Any, ...] | None:
+        async with self._pool.connection() as connection:
+            return await (await connection.execute(question, (value,))).fetchone()
+
+    def _away(self, why: str) -> Later:
+        self._away_since = monotonic()
+        log.warning("user look-up failed: %s", why)
+        return Later("users can't be checked at the moment")
 
     async def _matches(self, password: str, hashed: bytes) -> bool:
         if self._checking >= WAITING_CHECKS:

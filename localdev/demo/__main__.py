@@ -29,6 +29,8 @@ from localdev.supervisor.display import for_terminal
 FIRST = ("gateway", "ingest_otlp", "ingest_prom", "query", "trigger", "opensearch", "sink_opensearch")
 """What must be ready for the first log to be found; the rest goes on being installed meanwhile."""
 
+_QUIET_SECONDS = 10.0
+
 
 class Demo:
     """The story, step by step."""
@@ -41,23 +43,41 @@ class Demo:
     def run(self) -> bool:
         """All steps; whether everything holds."""
         with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
-            collector: Future[None] = pool.submit(_install_collector)
+            collector = pool.submit(self._install_collector)
             self._up(FIRST)
             first, second = self._customers(stack)
             self._say("broker, database, functions and OpenSearch are ready; the second customer sends the pipeline's own logs")
             stack.enter_context(agents.shipper(self._gateway, second.token))
             self._first_log(second)
-            collector.result()
-            stack.enter_context(agents.collector(self._gateway, first.token))
-            early = f"run{token_hex(5)}"
-            early_sent = agents.run_program(early, self._files)
-            self._say(f"the first customer's program sent {early_sent['logs']} logs and {early_sent['spans']} spans; what has no backend yet waits in Kafka")
+            early = pool.submit(self._early_run, collector, stack, first)
             self._up(())
+            sent, run = early.result()
             stack.enter_context(agents.prometheus(self._gateway, second.token))
             self._say("all backends are ready; the second customer's Prometheus scrapes and writes")
-            results = self._look(first, second, early_sent, early)
+            results = self._look(first, second, sent, run)
         self._console.print(report.table(results, self._console.width))
         return all(result.holds for result in results)
+
+    def _install_collector(self) -> None:
+        """The Collector is no service of ours, so nobody else installs it."""
+        told = time.monotonic()
+
+        def progress(line: str) -> None:
+            nonlocal told
+            if time.monotonic() - told > _QUIET_SECONDS:
+                told = time.monotonic()
+                self._say(f"the first customer's Collector: {line}")
+
+        dict(backends.install_steps())["collector"](progress)
+
+    def _early_run(self, installed: Future[None], stack: ExitStack, customer: Customer) -> tuple[dict[str, Any], str]:
+        """The first customer sends as soon as he has a Collector, while backends are still being compiled."""
+        installed.result()
+        stack.enter_context(agents.collector(self._gateway, customer.token))
+        run = f"run{token_hex(5)}"
+        sent = agents.run_program(run, self._files)
+        self._say(f"the first customer's program sent {sent['logs']} logs and {sent['spans']} spans; what has no backend yet waits in Kafka")
+        return sent, run
 
     def _look(self, first: Customer, second: Customer, early_sent: dict[str, Any], early: str) -> list[checks.Result]:
         """Everything of the early run, then a run with all backends up, whose freshness is measured; the same for the second customer."""
@@ -94,11 +114,6 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._console.print(f"[bold]{time.monotonic() - self._began:6.1f} s[/]  {text}")
-
-
-def _install_collector() -> None:
-    """The Collector is no service of ours, so nobody else installs it."""
-    dict(backends.install_steps())["collector"](lambda _: None)
 
 
 def _untimed(result: checks.Result) -> checks.Result:

@@ -116,12 +116,13 @@ class Subscription:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("revoked", extra={"target": self._name, "partitions": _names(partitions)})
         offsets = self._drop(partitions, DRAIN_SECONDS)
-        log.info("DEBUG", extra={"offs": [(o.partition, o.offset) for o in offsets], "ts": monotonic()})
-        if offsets:
-            try:
-                consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException as error:
-                log.warning("not committed, will be delivered again", extra={"target": self._name, "error": str(error)})
+        if not offsets:
+            return
+        try:
+            consumer.store_offsets(offsets=offsets)  # else the library would commit the older ones it holds, after this and back in time
+            consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            log.warning("not committed, will be delivered again", extra={"target": self._name, "error": str(error)})
 
     def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Taken from us without asking, so nothing may be committed and there is nothing to wait for."""

@@ -286,6 +286,15 @@ async def test_known_session_goes_on_without_the_database(world: World, session:
     assert (await world.ask("GET", "/query/api/me", session)).status == 503
 
 
+async def test_frozen_database_keeps_nobody_waiting(world: World, anna: User, session: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "LOOKUP_SECONDS", 0.05)
+    world.table.frozen = True
+    assert (await world.log_in(anna.email)).status == 503
+    await expire(world, monkeypatch, 31)
+    assert (await world.ask("GET", "/query/api/me", session)).status == 200
+    world.table.frozen = False
+
+
 async def test_unknown_session_waits_for_the_database(world: World, anna: User) -> None:
     world.table.down = True
     assert (await world.ask("GET", "/query/api/me", token(anna))).status == 503

@@ -6,7 +6,7 @@ Everything on our side of these is the real code, called as a server calls it: w
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
@@ -92,10 +92,11 @@ class User:
 
 @dataclass
 class Table:
-    """users behind psycopg's AsyncConnectionPool. `down`: every connection fails."""
+    """users behind psycopg's AsyncConnectionPool. `down`: every connection fails; `frozen`: nothing is answered, cancelled or not."""
 
     users: list[User] = field(default_factory=list)
     down: bool = False
+    frozen: bool = False
     asked: int = 0
 
     def pool(self, *_: Any, **__: Any) -> "Table":
@@ -115,6 +116,9 @@ class Table:
         yield self
 
     async def execute(self, _: str, parameters: tuple[str]) -> "Found":
+        while self.frozen:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         return Found(next((user.row for user in self.users if parameters[0] in {user.id, user.email}), None))
 
 
