@@ -12,11 +12,12 @@ from shared.contract import RETRY_AFTER_SECONDS, Reason
 
 @dataclass(eq=False)
 class Refused(Exception):
-    """The request is at fault. `status` is what the raiser suggests; the edge decides on the form."""
+    """The request is at fault. `status` is what the raiser suggests; the edge decides on the form. `retry_after`: seconds after which it may do (429)."""
 
     reason: Reason
     detail: str
     status: int = 400
+    retry_after: int | None = None
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

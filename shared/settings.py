@@ -34,6 +34,18 @@ class Database(Settings):
     """How long a known token goes on while the database is away."""
 
 
+class Ingest(Broker, Database):
+    """The ingest functions."""
+
+
+class GrpcServer(Ingest):
+    """The one function that serves itself."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    metrics_port: int = 9464
+
+
 class Sessions(Database):
     """The query function: who is logged in, and where the backends are read."""
 

@@ -11,10 +11,10 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.ingest_otlp.signals import Signal
 from shared.codecs.otlp import Checked
 from shared.contract import JSON, PROTOBUF, Reason
 from shared.errors import Later, Refused
+from shared.signals import Signal
 from shared.telemetry import metrics
 
 _CODES: Final = {
@@ -25,6 +25,7 @@ _CODES: Final = {
     405: code_pb2.UNIMPLEMENTED,
     413: code_pb2.INVALID_ARGUMENT,
     415: code_pb2.INVALID_ARGUMENT,
+    429: code_pb2.RESOURCE_EXHAUSTED,
 }
 
 
@@ -34,13 +35,8 @@ def media_type(request: Request) -> str:
 
 
 def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
-    """200 with the signal's response message; partial success names count, first reason and first index."""
-    answer = signal.response()
-    if checked.rejected:
-        partial = answer.partial_success  # type: ignore[attr-defined]
-        setattr(partial, signal.rejected, checked.rejected)
-        partial.error_message = f"{checked.rejected} rejected; the first, at index {checked.first_index}: {checked.first_reason}"
-    return _write(request, answer, 200)
+    """200 with the signal's response message."""
+    return _write(request, signal.answer(checked), 200)
 
 
 def refuse(request: Request, error: Refused | Later) -> Response:
@@ -53,7 +49,8 @@ def refuse(request: Request, error: Refused | Later) -> Response:
     if error.status == 400:
         violation = error_details_pb2.BadRequest.FieldViolation(description=error.detail)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    return _write(request, status, error.status, _HEADERS.get(error.status))
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else _HEADERS.get(error.status)
+    return _write(request, status, error.status, headers)
 
 
 _HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}

@@ -3,70 +3,42 @@
 Source: OTLP specification 1.x, § OTLP/HTTP.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from time import time_ns
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.ingest_otlp import answers
-from functions.ingest_otlp.signals import SIGNALS, Signal
-from shared import bodies, envelope
-from shared.auth import Authenticator
+from shared import bodies
 from shared.codecs import otlp
 from shared.contract import JSON, MAX_BODY_BYTES, OTLP_PREFIX, PROTOBUF, Reason, Source
 from shared.errors import Refused
-from shared.publish import Publisher
+from shared.intake import Intake, open_intake
 from shared.runtime import Function
-from shared.settings import Broker, Database
-from shared.telemetry import metrics
+from shared.signals import SIGNALS, Signal
 
+_PATHS: Final = {signal.path: signal for signal in SIGNALS}
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a request needs of the world."""
-
-    tokens: Authenticator
-    topics: Publisher
-
-
-@asynccontextmanager
-async def start() -> AsyncIterator[Needs]:
-    """Open database pool and producer; flush the producer at the end."""
-    async with Authenticator(Database()) as tokens:
-        topics = Publisher(Broker())
-        try:
-            yield Needs(tokens, topics)
-        finally:
-            await topics.close()
-
-
-function = Function(start, answers.refuse)
+function = Function(open_intake, answers.refuse)
 
 
 @function.handler
-async def handle(request: Request, needs: Needs) -> Response:
+async def handle(request: Request, intake: Intake) -> Response:
     """Answer one export request."""
     signal = route(request)
-    tenant = await needs.tokens.tenant(request.headers, signal.scope)
-    checked = await read(request, signal)
-    metrics.STRIPPED.labels(signal.scope).inc(checked.stripped)
-    if checked.records:
-        traceparent = request.headers.get("traceparent", "")
-        record = envelope.new(tenant, signal.type, Source.OTLP, signal.topic, checked.value, spread=checked.spread, traceparent=traceparent)
-        await needs.topics.publish(record)
-        metrics.ACCEPTED_RECORDS.labels(signal.scope).inc(checked.records)
-        metrics.ACCEPTED_BYTES.labels(signal.scope).inc(len(checked.value))
+    tenant = await intake.tenant(request.headers, signal.scope)
+    body = await bodies.read(request, MAX_BODY_BYTES, {"gzip"})
+    checked = check(request, signal, body)
+    await intake.take(tenant, signal, checked, Source.OTLP, request.headers.get("traceparent", ""))
     return answers.accepted(request, signal, checked)
 
 
 def route(request: Request) -> Signal:
     """The signal that path, method and media type name. Raises Refused: 404, 405, 415."""
-    signal = SIGNALS.get(request.url.path.removeprefix(OTLP_PREFIX))
+    signal = _PATHS.get(request.url.path.removeprefix(OTLP_PREFIX))
     if signal is None:
-        raise Refused(Reason.NOT_FOUND, f"paths are {', '.join(SIGNALS)}", 404)
+        raise Refused(Reason.NOT_FOUND, f"paths are {', '.join(_PATHS)}", 404)
     if request.method != "POST":
         raise Refused(Reason.METHOD, "export requests are POSTed", 405)
     if answers.media_type(request) not in {PROTOBUF, JSON}:
@@ -74,9 +46,8 @@ def route(request: Request) -> Signal:
     return signal
 
 
-async def read(request: Request, signal: Signal) -> otlp.Checked:
+def check(request: Request, signal: Signal, body: bytes) -> otlp.Checked:
     """The request's records, checked, and the bytes to publish."""
-    body = await bodies.read(request, MAX_BODY_BYTES, {"gzip"})
     if answers.media_type(request) == JSON:
         return otlp.check(signal.shape, otlp.parse_json(signal.shape, body), None, time_ns())
     return otlp.check(signal.shape, otlp.parse(signal.shape, body), body, time_ns())
