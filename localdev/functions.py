@@ -64,7 +64,14 @@ class Function:
     port: int
     settings: tuple[str, ...]
     trigger: Trigger | None
-    """None when customers call the function through the gateway."""
+    """None when customers call the function."""
+    grpc_metrics_port: int | None = None
+    """Of a function that serves gRPC itself: where it tells HTTP/1 how it is."""
+
+    @property
+    def metrics_port(self) -> int:
+        """Where `/metrics` is."""
+        return self.grpc_metrics_port or self.port
 
     @property
     def url(self) -> str:
@@ -81,12 +88,12 @@ def catalogue() -> list[Function]:
     """All functions. Raises KeyError or ValueError for a row that isn't as the file's head says."""
     rows = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
     numbers = ports()
-    return [Function(name, numbers[row["port"]], tuple(row["settings"]), _trigger(row)) for name, row in rows.items()]
+    return [Function(name, numbers[row["port"]], tuple(row["settings"]), _trigger(row), numbers.get(row.get("metrics_port"))) for name, row in rows.items()]
 
 
 def _trigger(row: Mapping[str, object]) -> Trigger | None:
     match row:
-        case {"kind": "http"}:
+        case {"kind": "http"} | {"kind": "grpc", "metrics_port": str()}:
             return None
         case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered"}}:
             return Trigger(tuple(topics), group, 1)
@@ -105,13 +112,15 @@ def _service(function: Function) -> Service:
         name=function.name,
         command=functools.partial(_command, function),
         env=functools.partial(_environment, function),
-        ready=processes.answers(f"{function.url}/readyz"),
+        ready=processes.answers(f"http://127.0.0.1:{function.metrics_port}/{'metrics' if function.grpc_metrics_port else 'readyz'}"),
         after=tuple(service for setting, service in _AFTER.items() if setting in function.settings),
         cwd=ROOT,
     )
 
 
 def _command(function: Function) -> list[str]:
+    if function.grpc_metrics_port:
+        return [sys.executable, "-m", f"functions.{function.name}.main"]
     server = Path(sys.executable).with_name("granian")
     options = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(function.port), "--workers", "1", "--loop", "uvloop", "--no-ws"]
     return [str(server), *options, f"functions.{function.name}.main:app"]
@@ -119,4 +128,6 @@ def _command(function: Function) -> list[str]:
 
 def _environment(function: Function) -> dict[str, str]:
     given = {name: _SETTINGS[name]() for name in function.settings}
+    if function.grpc_metrics_port:
+        given |= {"PORT": str(function.port), "METRICS_PORT": str(function.grpc_metrics_port)}
     return {"FUNCTION_NAME": function.name, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **given}

@@ -46,7 +46,7 @@ def prometheus(gateway: str, token: str, message: str = REMOTE_WRITE_1) -> Itera
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
-    targets = ", ".join(f'"127.0.0.1:{function.port}"' for function in functions.catalogue())
+    targets = ", ".join(f'"127.0.0.1:{function.metrics_port}"' for function in functions.catalogue())
     values = folders.values(OBSTACK_URL=gateway, TOKEN_FILE=token_file, FUNCTION_TARGETS=targets, PROTOBUF_MESSAGE=message)
     config = folders.render("prometheus/agent.yml", folder / "agent.yml", values)
     port = ports()["AGENT_PROMETHEUS_PORT"]

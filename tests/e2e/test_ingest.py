@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 from confluent_kafka import Consumer
@@ -17,6 +18,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from localdev.supervisor import state
 from shared import tokens
 from shared.contract import MAX_BODY_BYTES, Topic
+from shared.signals import SIGNALS
 from tests.conftest import Stack
 from tests.waiting import until
 
@@ -128,3 +130,11 @@ def test_broker_away_is_503_with_retry_after_and_the_retry_is_taken(stack: Stack
 def test_functions_own_paths_are_out_of_reach(stack: Stack) -> None:
     for path in ("/metrics", "/healthz", "/ingest/otlp/metrics", "/ingest/prometheus/healthz", "/query/../metrics"):
         assert httpx2.get(f"{stack.gateway}{path}").status_code == 404
+
+
+def test_grpc_reaches_the_same_topic(stack: Stack, tail: Tail) -> None:
+    marker = token_hex(8)
+    with grpc.insecure_channel(stack.functions["ingest_otlp_grpc"].removeprefix("http://")) as channel:
+        export: Any = channel.unary_unary(SIGNALS[0].method)
+        assert export(logs(marker), metadata=(("x-obstack-auth-token", stack.tenants[0]["token"]),), timeout=10) == b""
+    assert marker.encode() in tail.values_until(marker.encode(), 2)[-1]

@@ -124,6 +124,7 @@ def test_every_function_is_a_service(local: Path) -> None:
     assert command[-1] == "functions.ingest_otlp.main:app"
     assert services["ingest_otlp"].after == ("kafka", "postgres")
     assert (services["sink_loki"].after, services["query"].after) == (("kafka",), ("postgres",))
+    assert services["ingest_otlp_grpc"].command()[-1] == "functions.ingest_otlp_grpc.main"  # HTTP/2 trailers, so a server of its own
     assert list(services)[-2:] == ["trigger", "gateway"]
 
 

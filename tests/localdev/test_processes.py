@@ -140,6 +140,15 @@ def test_foreign_process_on_a_port_fails_up(supervised: "Supervised", port_offse
     assert supervised.up()["gateway"].state is State.READY
 
 
+def test_port_belongs_to_the_longest_name(supervised: "Supervised", monkeypatch: pytest.MonkeyPatch) -> None:
+    """INGEST_OTLP_GRPC_PORT is not ingest_otlp's, although it begins so."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        monkeypatch.setenv("INGEST_OTLP_GRPC_PORT", str(held.getsockname()[1]))
+        rows = supervised.service("ingest_otlp"), supervised.service("ingest_otlp_grpc")
+        assert supervised.up(*rows, wanted=("ingest_otlp",))["ingest_otlp"].state is State.READY
+        until(lambda: supervised.status("ingest_otlp_grpc").state is State.FAILED)
+
+
 def test_up_gives_up_waiting(supervised: "Supervised") -> None:
     """A timeout ends the waiting, not the supervised."""
     with pytest.raises(control.Failure, match=r"not ready after 1 s: slow \(installing compiling"):

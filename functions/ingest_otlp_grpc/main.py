@@ -1,0 +1,101 @@
+"""OTLP/gRPC logs, metrics and traces → topic, for the clients that default to it. The same checks and the same promise as OTLP/HTTP.
+
+A server of its own, since the functions framework speaks no HTTP/2 trailers: h2c on `PORT`, gRPC's health service beside it, /metrics on `METRICS_PORT`.
+Source: OTLP specification 1.x, § OTLP/gRPC.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterable
+from time import time_ns
+from typing import Any
+
+import grpc
+import grpc.aio
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import start_http_server
+
+from functions.ingest_otlp_grpc import answers
+from shared.codecs import otlp
+from shared.contract import MAX_BODY_BYTES, Reason, Source
+from shared.errors import Later, Refused
+from shared.intake import Intake, open_intake
+from shared.settings import GrpcServer
+from shared.signals import SIGNALS, Signal
+from shared.telemetry import logs, metrics
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0
+_OPTIONS = (("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 256))
+
+
+class Export(grpc.GenericRpcHandler):
+    """The three Export methods, bytes in and out."""
+
+    def __init__(self, intake: Intake) -> None:
+        handler: Any = grpc.unary_unary_rpc_method_handler
+        self._methods = {row.method: handler(self._handler(intake, row)) for row in SIGNALS}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """The handler of a method; None is answered UNIMPLEMENTED."""
+        return self._methods.get(handler_call_details.method)
+
+    @staticmethod
+    def _handler(intake: Intake, row: Signal) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def export(body: bytes, context: Any) -> bytes:
+            with metrics.IN_FLIGHT.track_inprogress():
+                try:
+                    return await take(intake, row, body, _texts(context.invocation_metadata()))
+                except (Refused, Later) as error:
+                    failure = error
+                except Exception:  # a defect of ours: "later" keeps the data with the client
+                    metrics.UNHANDLED.inc()
+                    log.exception("unhandled error")
+                    failure = Later("internal error")
+            metrics.REFUSED.labels(failure.reason if isinstance(failure, Refused) else Reason.UNAVAILABLE).inc()
+            await context.abort(*answers.failure(failure))
+            raise AssertionError("abort raises")
+
+        return export
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    """Metadata without its binary values."""
+    return {name: value for name, value in metadata or () if isinstance(value, str)}
+
+
+async def take(intake: Intake, row: Signal, body: bytes, metadata: dict[str, str]) -> bytes:
+    """Answer one export request."""
+    tenant = await intake.tenant(metadata, row.scope)
+    checked = otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns())
+    await intake.take(tenant, row, checked, Source.OTLP, metadata.get("traceparent", ""))
+    return row.answer(checked).SerializeToString()
+
+
+async def serve() -> None:
+    """Serve until SIGTERM; then take nothing new, finish what is under way, flush."""
+    settings = GrpcServer()
+    logs.configure(settings.function_name, settings.log_level)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with open_intake() as intake:
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((Export(intake),))
+        checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)  # type: ignore[no-untyped-call]
+        server.add_insecure_port(f"{settings.host}:{settings.port}")
+        await server.start()
+        start_http_server(settings.metrics_port, settings.host)
+        await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving on %s:%d", settings.host, settings.port)
+        await stopped.wait()
+        await checks.enter_graceful_shutdown()
+        await server.stop(DRAIN_SECONDS)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())

@@ -1,0 +1,139 @@
+"""ingest_otlp_grpc through a real channel: OTLP/gRPC's requests and answers."""
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import time_ns
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from confluent_kafka import KafkaError
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+
+from functions.ingest_otlp_grpc.main import Export
+from shared import tokens
+from shared.contract import MAX_BODY_BYTES
+from shared.intake import open_intake
+from shared.signals import SIGNALS
+from tests.conftest import Customer, add_customer
+from tests.edges import Broker, Database
+
+LOGS = SIGNALS[0].method
+
+
+@pytest.fixture
+async def channel(broker: Broker, database: Database) -> AsyncIterator[grpc.aio.Channel]:
+    async with served() as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[grpc.aio.Channel]:
+    async with open_intake() as intake:
+        server = grpc.aio.server(options=(("grpc.max_receive_message_length", MAX_BODY_BYTES),))
+        server.add_generic_rpc_handlers((Export(intake),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.max_send_message_length", -1),)) as channel:
+            yield channel
+        await server.stop(0)
+
+
+def logs(*times: int) -> bytes:
+    request = ExportLogsServiceRequest()
+    scope = request.resource_logs.add().scope_logs.add()
+    for time in times or (time_ns(),):
+        scope.log_records.add(time_unix_nano=time).body.string_value = "hello"
+    return request.SerializeToString()
+
+
+async def call(channel: grpc.aio.Channel, body: bytes, metadata: Any, method: str = LOGS, **options: Any) -> bytes:
+    export: Any = channel.unary_unary(method)
+    return bytes(await export(body, metadata=tuple(metadata.items()), **options))
+
+
+async def failure(channel: grpc.aio.Channel, body: bytes, metadata: Any, method: str = LOGS) -> tuple[grpc.StatusCode, Status, RetryInfo | None]:
+    """Code, status details and how long to wait."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call(channel, body, metadata, method)
+    trailers: dict[str, Any] = dict(raised.value.trailing_metadata() or ())
+    status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
+    retry = RetryInfo()
+    return raised.value.code(), status, retry if any(detail.Unpack(retry) for detail in status.details) else None
+
+
+@pytest.mark.parametrize("row", SIGNALS, ids=[row.scope for row in SIGNALS])
+async def test_batch_lies_in_its_topic_as_it_came(channel: grpc.aio.Channel, broker: Broker, acme: Customer, row: Any) -> None:
+    request = row.shape.request()
+    records = getattr(getattr(getattr(request, row.shape.resources).add(), row.shape.scopes).add(), row.shape.records)
+    if row.scope == "metrics":
+        records.add(name="m").gauge.data_points.add()
+    elif row.scope == "traces":
+        records.add(trace_id=b"t" * 16, span_id=b"s" * 8)
+    else:
+        records.add(time_unix_nano=time_ns())
+    body = request.SerializeToString()
+    assert await call(channel, body, acme.headers, row.method) == b""
+    (message,) = broker.messages
+    assert (message.topic, message.value, message.headers["ce_tenantid"]) == (row.topic, body, acme.tenant_id)
+
+
+async def test_gzip_is_taken(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
+    body = logs()
+    await call(channel, body, acme.headers, compression=grpc.Compression.Gzip)
+    assert broker.messages[0].value == body
+
+
+async def test_partial_success_names_the_count(channel: grpc.aio.Channel, acme: Customer) -> None:
+    answer = ExportLogsServiceResponse.FromString(await call(channel, logs(time_ns(), 1), acme.headers))
+    assert answer.partial_success.rejected_log_records == 1
+
+
+@pytest.mark.parametrize("metadata", [{}, {"authorization": "Bearer wrong"}, {"x-obstack-auth-token": tokens.create()}])
+async def test_without_a_valid_token_is_unauthenticated(channel: grpc.aio.Channel, broker: Broker, metadata: dict[str, str]) -> None:
+    code, status, retry = await failure(channel, logs(), metadata)
+    assert (code, status.code, retry) == (grpc.StatusCode.UNAUTHENTICATED, 16, None)
+    assert broker.messages == []
+
+
+async def test_token_without_the_signals_scope_is_denied(channel: grpc.aio.Channel, database: Database) -> None:
+    code, _, retry = await failure(channel, logs(), add_customer(database, scopes=["traces"]).headers)
+    assert (code, retry) == (grpc.StatusCode.PERMISSION_DENIED, None)
+
+
+async def test_undecodable_body_is_an_invalid_argument(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
+    code, status, retry = await failure(channel, b"garbage", acme.headers)
+    assert (code, retry) == (grpc.StatusCode.INVALID_ARGUMENT, None)
+    assert "protobuf" in status.message
+    assert broker.messages == []
+
+
+async def test_broker_away_is_unavailable_and_says_how_long(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    code, _, retry = await failure(channel, logs(), acme.headers)
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert retry is not None
+    assert retry.retry_delay.seconds > 0
+
+
+async def test_too_large_is_exhausted_without_a_time_to_retry(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
+    code, _, retry = await failure(channel, bytes(MAX_BODY_BYTES + 1), acme.headers)
+    assert (code, retry) == (grpc.StatusCode.RESOURCE_EXHAUSTED, None)
+    assert broker.messages == []
+
+
+async def test_compressed_bomb_is_refused(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call(channel, bytes(2 * MAX_BODY_BYTES), acme.headers, compression=grpc.Compression.Gzip)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(gzip.compress(bytes(2 * MAX_BODY_BYTES))) < MAX_BODY_BYTES
+    assert broker.messages == []
+
+
+async def test_unknown_method_is_unimplemented(channel: grpc.aio.Channel, acme: Customer) -> None:
+    code, _, _ = await failure(channel, logs(), acme.headers, "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export")
+    assert code is grpc.StatusCode.UNIMPLEMENTED
