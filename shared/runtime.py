@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.errors import Later, Refused
+from shared.memory import Memory
 from shared.settings import Settings
 from shared.telemetry import logs, metrics
 
@@ -40,6 +41,7 @@ class Function(Generic[Needs]):
         self._opened: AbstractAsyncContextManager[Needs] | None = None
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
+        self._memory = Memory(Settings().memory_bytes)
 
     def handler(self, handle: Callable[[Request, Needs], Awaitable[Response]]) -> Handler:
         """Make `handle(request, needs)` the framework's `handle(request)`. Whatever it raises becomes an answer here and nowhere else."""
@@ -47,7 +49,7 @@ class Function(Generic[Needs]):
         @framework.http
         @functools.wraps(handle)
         async def guarded(request: Request) -> Response:
-            with metrics.IN_FLIGHT.track_inprogress():
+            with metrics.IN_FLIGHT.track_inprogress(), self._memory.hold():
                 try:
                     return await handle(request, self._needs if self._needs is not None else await self.open())
                 except (Refused, Later) as error:

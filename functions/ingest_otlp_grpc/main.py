@@ -22,6 +22,7 @@ from shared.codecs import otlp
 from shared.contract import MAX_BODY_BYTES, Reason, Source
 from shared.errors import Later, Refused
 from shared.intake import Intake, open_intake
+from shared.memory import Memory
 from shared.settings import GrpcServer
 from shared.signals import SIGNALS, Signal
 from shared.telemetry import logs, metrics
@@ -35,7 +36,8 @@ _OPTIONS = (("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuse
 class Export(grpc.GenericRpcHandler):
     """The three Export methods, bytes in and out."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, memory: Memory) -> None:
+        self._memory = memory
         handler: Any = grpc.unary_unary_rpc_method_handler
         self._methods = {row.method: handler(self._handler(intake, row)) for row in SIGNALS}
 
@@ -43,11 +45,11 @@ class Export(grpc.GenericRpcHandler):
         """The handler of a method; None is answered UNIMPLEMENTED."""
         return self._methods.get(handler_call_details.method)
 
-    @staticmethod
-    def _handler(intake: Intake, row: Signal) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    def _handler(self, intake: Intake, row: Signal) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def export(body: bytes, context: Any) -> bytes:
-            with metrics.IN_FLIGHT.track_inprogress():
+            with metrics.IN_FLIGHT.track_inprogress(), self._memory.hold() as hold:
                 try:
+                    hold.add(len(body))
                     return await take(intake, row, body, _texts(context.invocation_metadata()))
                 except (Refused, Later) as error:
                     failure = error
@@ -84,7 +86,7 @@ async def serve() -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with open_intake() as intake:
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((Export(intake),))
+        server.add_generic_rpc_handlers((Export(intake, Memory(settings.memory_bytes)),))
         checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)  # type: ignore[no-untyped-call]
         server.add_insecure_port(f"{settings.host}:{settings.port}")

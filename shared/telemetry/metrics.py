@@ -31,4 +31,5 @@ QUERIES = Counter("obstack_query_requests", "Reads, by backend and status class.
 LOGINS = Counter("obstack_query_logins", "Log-ins, by outcome.", ["outcome"])
 
 UNHANDLED = Counter("obstack_unhandled_errors", "Exceptions nobody meant: defects of ours.", [])
+HELD_BYTES = Gauge("obstack_held_bytes", "Bytes of bodies held at the moment; bounded by the setting memory_bytes.", [])
 IN_FLIGHT = Gauge("obstack_requests_in_flight", "Requests being worked on.", [])

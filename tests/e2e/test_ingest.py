@@ -134,7 +134,8 @@ def test_functions_own_paths_are_out_of_reach(stack: Stack) -> None:
 
 def test_grpc_reaches_the_same_topic(stack: Stack, tail: Tail) -> None:
     marker = token_hex(8)
-    with grpc.insecure_channel(stack.functions["ingest_otlp_grpc"].removeprefix("http://")) as channel:
-        export: Any = channel.unary_unary(SIGNALS[0].method)
+    connect: Any = grpc.insecure_channel
+    with connect(stack.functions["ingest_otlp_grpc"].removeprefix("http://")) as channel:
+        export = channel.unary_unary(SIGNALS[0].method)
         assert export(logs(marker), metadata=(("x-obstack-auth-token", stack.tenants[0]["token"]),), timeout=10) == b""
     assert marker.encode() in tail.values_until(marker.encode(), 2)[-1]

@@ -18,6 +18,7 @@ from functions.ingest_otlp_grpc.main import Export
 from shared import tokens
 from shared.contract import MAX_BODY_BYTES
 from shared.intake import open_intake
+from shared.memory import Memory
 from shared.signals import SIGNALS
 from tests.conftest import Customer, add_customer
 from tests.edges import Broker, Database
@@ -35,7 +36,7 @@ async def channel(broker: Broker, database: Database) -> AsyncIterator[grpc.aio.
 async def served() -> AsyncIterator[grpc.aio.Channel]:
     async with open_intake() as intake:
         server = grpc.aio.server(options=(("grpc.max_receive_message_length", MAX_BODY_BYTES),))
-        server.add_generic_rpc_handlers((Export(intake),))
+        server.add_generic_rpc_handlers((Export(intake, Memory(1 << 30)),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=(("grpc.max_send_message_length", -1),)) as channel:

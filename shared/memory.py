@@ -1,0 +1,59 @@
+"""How many bytes of bodies one process holds at a time, whatever its clients do: over the limit a request is told Later, before its bytes are kept.
+
+Every request has a hold, opened by the server's side (`shared.runtime`, the gRPC function) and released when the request ends, however it ends. Whoever keeps
+bytes for it, as they came or decompressed, adds them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from shared.errors import Later
+from shared.telemetry import metrics
+
+
+class Memory:
+    """The budget of one process, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    @contextmanager
+    def hold(self) -> Iterator["Hold"]:
+        """A request's share, for the length of the block; what `add` finds in this context."""
+        hold = Hold(self)
+        before = _current.set(hold)
+        try:
+            yield hold
+        finally:
+            _current.reset(before)
+            self.held -= hold.bytes
+            metrics.HELD_BYTES.set(self.held)
+
+
+class Hold:
+    """What one request keeps."""
+
+    __slots__ = ("_memory", "bytes")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """Keep `size` bytes more. Raises Later when the process holds too much already."""
+        if self._memory.held + size > self._memory.limit:
+            raise Later("too much at the same time")
+        self._memory.held += size
+        self.bytes += size
+        metrics.HELD_BYTES.set(self._memory.held)
+
+
+_current: ContextVar[Hold | None] = ContextVar("hold", default=None)
+
+
+def add(size: int) -> None:
+    """Keep `size` bytes more for the request of this context, if there is one. Raises Later."""
+    if hold := _current.get():
+        hold.add(size)

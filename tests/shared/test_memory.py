@@ -1,0 +1,36 @@
+"""A process holds no more than its budget."""
+
+import pytest
+
+from shared import memory
+from shared.errors import Later
+from shared.memory import Memory
+
+
+def test_over_the_limit_is_later_and_nothing_is_kept() -> None:
+    budget = Memory(100)
+    with budget.hold():
+        memory.add(60)
+        with budget.hold() as other, pytest.raises(Later):
+            other.add(41)
+        memory.add(40)
+        assert budget.held == 100
+    assert budget.held == 0
+
+
+def test_ended_request_gives_its_share_back_however_it_ends() -> None:
+    budget = Memory(100)
+
+    def fail() -> None:
+        with budget.hold() as hold:
+            hold.add(100)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail()
+    with budget.hold() as hold:
+        hold.add(100)
+
+
+def test_outside_of_a_request_nothing_is_counted() -> None:
+    memory.add(10**12)
