@@ -24,6 +24,9 @@ BAD_GATEWAY = "An invalid response was received from the upstream server"
 TIMEOUT = "The upstream server is timing out"
 IDLE_SECONDS = 15.0
 """An unused upstream connection is closed after this; shorter than the functions' server waits, so that it never closes one just as we use it."""
+ASK_FIRST_BYTES = 1 << 20
+"""A larger body is announced by `Expect: 100-continue` and sent when the function asks for it: one that refuses it by its length closes the connection, and
+what is being written at that moment would tear down its answer, before it was read."""
 _AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 """Headers that the HTTP client would invent."""
 
@@ -99,11 +102,19 @@ class Proxy:
         query = f"?{exchange.query}" if exchange.query else ""
         url = URL(f"{self._addresses[target.host]}{exchange.path}{query}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=target.connect_timeout, sock_read=target.read_timeout)
+        asks_first = (exchange.request.content_length or 0) > ASK_FIRST_BYTES
         for retries_left in range(target.retries, -1, -1):
             body = self._body(exchange) if exchange.request.can_read_body else None
             try:
                 return await self._session.request(
-                    exchange.request.method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False, skip_auto_headers=_AUTOMATIC
+                    exchange.request.method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    expect100=asks_first,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    skip_auto_headers=_AUTOMATIC,
                 )
             except aiohttp.ClientConnectorError:
                 if not retries_left:

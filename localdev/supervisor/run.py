@@ -37,6 +37,7 @@ class Supervisor:
         self._units = {service.name: Unit(service, self._board, reaper, state.log_folder()) for service in self._services}
         self._installs = ThreadPoolExecutor(PARALLEL_INSTALLS, "install")
         self._tries = 0
+        self._publishing = threading.Lock()
 
     def start(self) -> None:
         """Begin every service's life and publish how it goes."""
@@ -68,12 +69,16 @@ class Supervisor:
         version = 0
         while not self._board.wait_for_stop(PUBLISH_SECONDS):
             version = self._board.wait_for_news(version, TRIM_SECONDS)
-            self._publish()
-            for path in state.log_folder().glob("*.log"):
-                processes.trim_log(path)
+            try:
+                self._publish()
+                for path in state.log_folder().glob("*.log"):
+                    processes.trim_log(path)
+            except OSError:  # a full disk; what runs goes on, and so does this
+                log.exception("status not published")
 
     def _publish(self) -> None:
-        state.publish(os.getpid(), self._tries, self._board.statuses())
+        with self._publishing:
+            state.publish(os.getpid(), self._tries, self._board.statuses())
 
 
 def run(services: Iterable[Service]) -> None:

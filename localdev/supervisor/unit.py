@@ -142,6 +142,10 @@ class Unit:
             self.service.on_ready()
 
     def _ports(self) -> dict[str, int]:
-        """The service's own: those variables of ports.env that begin with its name."""
-        prefix = f"{self.service.name.upper()}_"
-        return {name: port for name, port in ports().items() if name.startswith(prefix)}
+        """The service's own: those variables of ports.env that begin with its name, and with no other service's longer one."""
+        services = self._board.statuses()
+
+        def owner(variable: str) -> str:
+            return max((name for name in services if variable.startswith(f"{name.upper()}_")), key=len, default="")
+
+        return {variable: port for variable, port in ports().items() if owner(variable) == self.service.name}

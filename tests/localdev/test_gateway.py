@@ -337,18 +337,36 @@ async def test_too_large_chunked_body_is_cut_off() -> None:
     assert complete == []
 
 
+@asynccontextmanager
+async def hasty(limit: int) -> AsyncIterator[str]:
+    """A function's server that refuses by length before reading anything, and closes at once; else it asks for the body and tells its size."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        if length > limit:
+            writer.write(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nours")
+        else:
+            if b"expect: 100-continue" in head:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            size = str(len(await reader.readexactly(length))).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(size), size))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 async def test_functions_own_413_gets_through() -> None:
-    """A function that refuses after the headers, without reading: the client sees its answer, not a broken connection."""
-
-    async def function(_: web.BaseRequest) -> web.Response:
-        return web.Response(status=413, text="too large, says the protocol", headers={"Connection": "close"})
-
+    """A function that refuses without reading and closes: the client sees its answer, not a broken connection, and the other bodies arrive."""
     raw = changed()
     raw["plugins"][1]["config"] = {"allowed_payload_size": 65}
-    async with before(function, raw) as kong:
-        for _ in range(5):
-            async with kong.client.post(f"{kong.url}/ingest/otlp", data=io.BytesIO(bytes(8_000_000))) as response:
-                assert (response.status, await response.text()) == (413, "too large, says the protocol")
+    async with hasty(5_000_000) as function, before(function, raw) as kong:
+        for size, answer in [(8_000_000, (413, "ours")), (4_000_000, (200, "4000000")), (1000, (200, "1000"))] * 5:
+            async with kong.client.post(f"{kong.url}/ingest/otlp", data=io.BytesIO(bytes(size))) as response:
+                assert (response.status, await response.text()) == answer
 
 
 async def test_client_that_expects_is_told_to_continue() -> None:
