@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./task demo --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=60, help="how many files the instrumented program reads per run")
     arguments = parser.parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = Console() if sys.stdout.isatty() else Console(width=150)
     try:
         holds = Demo(console, arguments.files).run()
     except (control.Failure, InstallError, TimeoutError, RuntimeError, httpx2.HTTPError) as failure:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from localdev.demo.checks import Result
 
-_FIXED_WIDTH = 96
+_FIXED_WIDTH = 106
 """What the columns but the sample take."""
 
 
