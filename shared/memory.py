@@ -18,6 +18,7 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        metrics.HELD_BYTES.set_function(lambda: self.held)
 
     @contextmanager
     def hold(self) -> Iterator["Hold"]:
@@ -29,7 +30,6 @@ class Memory:
         finally:
             _current.reset(before)
             self.held -= hold.bytes
-            metrics.HELD_BYTES.set(self.held)
 
 
 class Hold:
@@ -47,7 +47,6 @@ class Hold:
             raise Later("too much at the same time")
         self._memory.held += size
         self.bytes += size
-        metrics.HELD_BYTES.set(self._memory.held)
 
 
 _current: ContextVar[Hold | None] = ContextVar("hold", default=None)

@@ -42,6 +42,8 @@ class Function(Generic[Needs]):
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
         self._memory = Memory(Settings().memory_bytes)
+        self._in_flight = 0
+        metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
 
     def handler(self, handle: Callable[[Request, Needs], Awaitable[Response]]) -> Handler:
         """Make `handle(request, needs)` the framework's `handle(request)`. Whatever it raises becomes an answer here and nowhere else."""
@@ -49,17 +51,20 @@ class Function(Generic[Needs]):
         @framework.http
         @functools.wraps(handle)
         async def guarded(request: Request) -> Response:
-            with metrics.IN_FLIGHT.track_inprogress(), self._memory.hold():
-                try:
+            self._in_flight += 1
+            try:
+                with self._memory.hold():
                     return await handle(request, self._needs if self._needs is not None else await self.open())
-                except (Refused, Later) as error:
-                    return self._refuse(request, error)
-                except ClientDisconnect:
-                    return Response(status_code=400)
-                except Exception:  # a defect of ours: "later" keeps the data with whoever holds it
-                    metrics.UNHANDLED.inc()
-                    log.exception("unhandled error")
-                    return self._refuse(request, Later("internal error"))
+            except (Refused, Later) as error:
+                return self._refuse(request, error)
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Exception:  # a defect of ours: "later" keeps the data with whoever holds it
+                metrics.UNHANDLED.inc()
+                log.exception("unhandled error")
+                return self._refuse(request, Later("internal error"))
+            finally:
+                self._in_flight -= 1
 
         return cast(Handler, guarded)
 

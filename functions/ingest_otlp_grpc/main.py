@@ -47,7 +47,7 @@ class Export(grpc.GenericRpcHandler):
 
     def _handler(self, intake: Intake, row: Signal) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def export(body: bytes, context: Any) -> bytes:
-            with metrics.IN_FLIGHT.track_inprogress(), self._memory.hold() as hold:
+            with self._memory.hold() as hold:
                 try:
                     hold.add(len(body))
                     return await take(intake, row, body, _texts(context.invocation_metadata()))
