@@ -54,6 +54,7 @@ class Reason(StrEnum):
     MEDIA_TYPE = "unsupported_media_type"
     ENCODING = "unsupported_encoding"
     TOO_LARGE = "too_large"
+    LIMITED = "limited"
     UNDECODABLE = "undecodable"
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
@@ -83,6 +84,8 @@ JSON: Final = "application/json"
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 """Largest request body, on the wire and decompressed (OTLP specification, OTLP/HTTP Request: recommended default)."""
+BODY_SECONDS: Final = 30.0
+"""Within which a request's body must have come, however slowly it is sent."""
 MAX_RECORD_BYTES: Final = 10_000_000
 """Largest record value; the topics' `max.message.bytes` leaves room for key and headers."""
 

@@ -10,14 +10,14 @@ import functools
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Generic, TypeVar, cast
 
 import functions_framework.aio as framework
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import Later, Refused
 from shared.memory import Memory
@@ -88,6 +88,8 @@ class Function(Generic[Needs]):
         """The server's target: `module` is the caller's `__name__`, whose `handle` the framework serves."""
         source = sys.modules[module]
         inner = framework.create_asgi_app_from_module("handle", source.__file__, "http", source, source.__spec__)  # type: ignore[no-untyped-call]
+        for route in inner.routes:
+            route.methods = None  # the framework's own 405 for a method it doesn't list is text; the function's is its protocol's
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
@@ -95,7 +97,7 @@ class Function(Generic[Needs]):
             elif scope["type"] == "http" and (answer := self._own(scope)):
                 await answer(scope, receive, send)
             else:
-                await inner(scope, receive, send)
+                await inner(scope, *_answer_after_body(receive, send))
 
         return app
 
@@ -126,3 +128,32 @@ class Function(Generic[Needs]):
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+REST_BYTES = 1024 * 1024
+REST_SECONDS = 5.0
+"""What is taken of a body that nobody wants any more, so that its sender gets to read why."""
+
+
+def _answer_after_body(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """An answer while the client still sends makes the server cut the connection, and the client sees that in place of the answer: take the rest first."""
+    more, size = True, 0
+
+    async def received() -> Message:
+        nonlocal more, size
+        message = await receive()
+        more = bool(message.get("more_body"))
+        size += len(message.get("body", b""))
+        return message
+
+    async def take_rest() -> None:
+        while more and size < REST_BYTES:
+            await received()
+
+    async def sent(message: Message) -> None:
+        if more and message["type"] == "http.response.start":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(take_rest(), REST_SECONDS)
+        await send(message)
+
+    return received, sent

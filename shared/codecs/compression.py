@@ -1,40 +1,88 @@
-"""Bodies in and out of gzip and snappy, with a limit on what comes out. Pure: bytes in, bytes or Refused out.
+"""Bodies in and out of gzip, deflate, zstd and snappy, with a limit on what comes out. Pure: bytes in, bytes or Refused out.
 
-Gzip (RFC 1952): several members are one body; a missing end or trailing garbage is refused; output is limited while decompressing, so a bomb never exists
-in memory. Snappy is the block format of remote_write: its declared length is read and checked before anything is allocated.
+Output is counted block by block while decompressing, so a bomb never exists in memory, and no body exists twice on its way. Several gzip members (RFC 1952)
+and zstd frames (RFC 8878) are one body; a missing end or trailing garbage is refused. Snappy is the block format of remote_write: its declared length is
+read and checked before anything is allocated.
 """
 
+import io
+import sys
 import zlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import cramjam
 
 from shared.contract import Reason
 from shared.errors import Refused
 
+OTLP_ENCODINGS: Final = frozenset({"gzip", "deflate", "zstd"})
+"""What OTLP's clients may use: gzip is the specification's, deflate is the Python SDK's, zstd is the Collector's."""
+
 _FRAMED: Final = b"\xff\x06\x00\x00sNaPpY"
+_PIECE: Final = 64 * 1024
+_BLOCK: Final = 1024 * 1024
+"""What goes into and comes out of a decompressor at a time."""
+_MEMBERS: Final = 4096
+"""A member or frame costs some microseconds even if nothing is in it, and a body could hold millions; at bgzip's 64 kB each these are 256 MB."""
+_WINDOW_LOG: Final = 23
+"""8 MiB: no window may be larger in HTTP (RFC 9659, section 3)."""
 
 
 def gunzip(body: bytes, limit: int) -> bytes:
     """Decompress all members. Raises Refused: 400 when it isn't gzip to its end, 413 when more than `limit` bytes come out."""
-    parts, size, rest = [], 0, body
-    while rest:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            part = member.decompress(rest, limit - size + 1)
-        except zlib.error as error:
-            raise Refused(Reason.UNDECODABLE, f"not gzip: {error}") from None
-        size += len(part)
+    return _within(limit, _blocks(body, "gzip", lambda: zlib.decompressobj(wbits=31), zlib.error, _MEMBERS))
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """Decompress "deflate": a zlib stream (RFC 9110, section 8.4.1.2), or the bare one that some clients send. Raises Refused like `gunzip`."""
+    # A zlib stream's first two bytes say method 8 and are a multiple of 31 (RFC 1950, section 2.2).
+    wrapped = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
+    return _within(limit, _blocks(body, "deflate", lambda: zlib.decompressobj(wbits=15 if wrapped else -15), zlib.error, 1))
+
+
+def unzstd(body: bytes, limit: int) -> bytes:
+    """Decompress all frames. Raises Refused like `gunzip`; 400 too when the window is larger than HTTP allows."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 most functions never see zstd and needn't carry it
+    else:
+        from backports import zstd  # noqa: PLC0415 as above
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+    return _within(limit, _blocks(body, "zstd", lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError, _MEMBERS))
+
+
+def _blocks(body: bytes, name: str, decompressor: Callable[[], Any], failure: type[Exception], members: int) -> Iterator[bytes]:
+    """What comes out of `body`, block by block; each of at most `members` members has a decompressor of its own."""
+    view, position = memoryview(body), 0
+    for _ in range(members):
+        member = decompressor()
+        while not member.eof:
+            piece = view[position : position + _PIECE]
+            try:
+                block = member.decompress(piece, _BLOCK)
+            except failure as error:
+                raise Refused(Reason.UNDECODABLE, f"not {name}: {error}") from None
+            if not (piece or block or member.eof):
+                raise Refused(Reason.UNDECODABLE, f"the {name} body ends early")
+            # zlib hands back what didn't fit into the block; zstd keeps it and goes on with it.
+            position += len(piece) - len(member.unused_data) - len(getattr(member, "unconsumed_tail", b""))
+            yield block
+        if position == len(view):
+            return
+    raise Refused(Reason.UNDECODABLE, f"something follows the end of the {name} body" if members == 1 else f"over {members} {name} members")
+
+
+def _within(limit: int, blocks: Iterator[bytes]) -> bytes:
+    """All blocks in one. A BytesIO, unlike a list and its join, holds them once; with one block it returns that very object."""
+    whole = io.BytesIO(next(blocks))
+    size = whole.seek(0, io.SEEK_END)
+    for block in blocks:
+        size += whole.write(block)
         if size > limit:
-            raise Refused(Reason.TOO_LARGE, f"decompressed body over {limit} bytes", 413)
-        if not member.eof:
-            raise Refused(Reason.UNDECODABLE, "the gzip body ends early")
-        parts.append(part)
-        rest = member.unused_data
-    if not parts:
-        raise Refused(Reason.UNDECODABLE, "an empty body is not gzip")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+            break
+    if size > limit:
+        raise Refused(Reason.TOO_LARGE, f"decompressed body over {limit} bytes", 413)
+    return whole.getvalue()
 
 
 def unsnappy(body: bytes, limit: int) -> bytes:
@@ -69,4 +117,4 @@ def _declared_length(body: bytes) -> int:
 
 Decompress = Callable[[bytes, int], bytes]
 
-DECODERS: Final[dict[str, Decompress]] = {"gzip": gunzip, "snappy": unsnappy}
+DECODERS: Final[dict[str, Decompress]] = {"gzip": gunzip, "deflate": inflate, "zstd": unzstd, "snappy": unsnappy}

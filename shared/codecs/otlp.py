@@ -1,24 +1,22 @@
 """OTLP at ingest: bytes → checked bytes. Pure: no I/O, clock, log or setting.
 
 The customer's bytes go on as they came. They are written anew only when something in them had to change: a record was rejected, a log record had no
-time at all, or an attribute claimed the tenant's name. Sources: OTLP specification 1.x, § OTLP/HTTP Request, § Partial Success, § JSON Protobuf Encoding;
+time at all, or an attribute claimed the tenant's name. Sources: OTLP specification 1.x, § OTLP/HTTP Request, § Partial Success;
 opentelemetry-proto logs/v1, metrics/v1, trace/v1.
 """
 
-import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
+from shared.codecs import otlp_json
 from shared.contract import Reason
 from shared.errors import Refused
 
@@ -78,15 +76,8 @@ def parse(shape: Shape, value: bytes) -> Message:
 
 
 def parse_json(shape: Shape, value: bytes) -> Message:
-    """OTLP's JSON → message: ids are hex, unknown fields are ignored. Raises Refused."""
-    try:
-        document = orjson.loads(value)
-        if not isinstance(document, dict):
-            raise TypeError("not an object")  # noqa: TRY301 ParseDict takes an empty list or a text for an empty message
-        _hex_ids(document)
-        return json_format.ParseDict(document, shape.request(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused(Reason.UNDECODABLE, f"the body is not a JSON {shape.request.__name__}: {error}") from None
+    """OTLP's JSON → message. Raises Refused."""
+    return otlp_json.parse(shape.request, value)
 
 
 def groups(shape: Shape, message: Message) -> Iterator[Any]:
@@ -221,21 +212,3 @@ def _record_attributes(record: Any) -> Iterator[Any]:
         inner: Iterable[Any] = (*record.events, *record.links)
         for item in inner:
             yield item.attributes
-
-
-# -- JSON ---------------------------------------------------------------------------------------------------------------------------------------------------
-
-_IDS: Final = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
-
-
-def _hex_ids(node: Any) -> None:
-    """Replace hex ids by the base64 that protobuf's own JSON form wants: a hex id is valid base64 too, and would come out wrong without an error."""
-    if isinstance(node, list):
-        for item in node:
-            _hex_ids(item)
-    elif isinstance(node, dict):
-        for key, item in node.items():
-            if key in _IDS and isinstance(item, str):
-                node[key] = base64.b64encode(bytes.fromhex(item)).decode()
-            else:
-                _hex_ids(item)

@@ -1,0 +1,61 @@
+"""The runtime's own promises: an early answer is read, a slow body ends, a method unknown to the framework reaches the function."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import bodies, runtime
+from shared.errors import Later
+
+
+def request_of(messages: AsyncIterator[dict[str, Any]]) -> Request:
+    """A POST whose body comes as these messages do."""
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}, lambda: anext(messages))
+
+
+async def test_slow_body_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+
+    async def trickle() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": b"a", "more_body": True}
+        await asyncio.Event().wait()
+
+    with pytest.raises(Later):
+        await bodies.read(request_of(trickle()), 100, ())
+
+
+@pytest.mark.parametrize(("chunks", "taken"), [(3, 3), (30, 16)])
+async def test_rest_of_a_body_is_taken_before_an_early_answer(monkeypatch: pytest.MonkeyPatch, chunks: int, taken: int) -> None:
+    monkeypatch.setattr(runtime, "REST_BYTES", 160)
+    received, sent = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": bytes(10), "more_body": received < chunks}
+
+    async def send(message: Any) -> None:
+        sent.append((message["type"], received))
+
+    response = Response(status_code=401)
+    await response({"type": "http", "method": "POST"}, *runtime._answer_after_body(receive, send))
+    assert sent[0] == ("http.response.start", taken)
+
+
+async def test_client_that_stops_sending_still_gets_its_early_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "REST_SECONDS", 0.05)
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await Response(status_code=401)({"type": "http", "method": "POST"}, *runtime._answer_after_body(receive, send))
+    assert sent == ["http.response.start", "http.response.body"]
