@@ -1,19 +1,36 @@
-"""What the ingest functions share: token → limits → check → topic → counts. A client is told yes after `publish` returned, and not before."""
+"""What the ingest functions share: token → limits → body → … → topic → counts. A client is told yes after `publish` returned, and not before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
-from shared import envelope
+from starlette.requests import Request
+
+from shared import bodies, envelope
 from shared.auth import Authenticator
 from shared.codecs.otlp import Checked
-from shared.contract import EventType, Scope, Source, Topic
+from shared.codecs.split import split
+from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Reason, Scope, Source, Topic
+from shared.errors import Refused
+from shared.limits import Limiter
 from shared.publish import Publisher
 from shared.settings import Ingest
 from shared.signals import Signal
 from shared.telemetry import metrics
 from shared.tenant import Tenant
+from shared.usage import Usage
+
+BIG_BYTES = 1024 * 1024
+"""From here on checking takes long enough that other requests would wait for it."""
+
+T = TypeVar("T")
+
+
+async def off_the_loop(size: int, work: Callable[[], T]) -> T:
+    """Do `work` on `size` bytes: here, or on a thread when there are so many that the event loop would stand still."""
+    return work() if size < BIG_BYTES else await asyncio.to_thread(work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +50,41 @@ class Batch:
 class Intake:
     """The world as an ingest function needs it."""
 
-    def __init__(self, tokens: Authenticator, topics: Publisher) -> None:
+    def __init__(self, tokens: Authenticator, limits: Limiter, usage: Usage, topics: Publisher) -> None:
         self._tokens = tokens
+        self._limits = limits
+        self._usage = usage
         self._topics = topics
 
     async def tenant(self, headers: Mapping[str, str], scope: Scope) -> Tenant:
         """Whose request it is. Raises Refused (401, 403), Later."""
         return await self._tokens.tenant(headers, scope)
 
+    async def body(self, request: Request, tenant: Tenant, encodings: Collection[str]) -> bytes:
+        """The request's body, decompressed, if the tenant's plan lets it in. Raises Refused (400, 413, 415, 429), Later."""
+        declared = int(request.headers.get("content-length", "0")) if request.headers.get("content-length", "0").isdecimal() else 0
+        await self._limits.check(tenant, declared)
+        body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings)
+        await self._limits.charge(tenant, len(body) - declared)
+        return body
+
+    async def admit(self, tenant: Tenant, size: int) -> None:
+        """Let a body in that is there already. Raises Refused (413, 429)."""
+        if size > tenant.limits.max_body_bytes:
+            raise Refused(Reason.TOO_LARGE, f"body over {tenant.limits.max_body_bytes} bytes", 413)
+        await self._limits.check(tenant, size)
+
     async def take(self, tenant: Tenant, signal: Signal, checked: Checked, source: Source, traceparent: str) -> None:
-        """Publish what is left of an OTLP request. Raises Later."""
+        """Publish what is left of an OTLP request, in parts if it is larger than a record may be. What can't be cut to fit is rejected in `checked`."""
         metrics.STRIPPED.labels(signal.scope).inc(checked.stripped)
+        if not checked.records:
+            return
+        found = await off_the_loop(len(checked.value), lambda: split(signal.shape.request, checked.value, MAX_RECORD_BYTES))
+        if found.rejected:
+            checked.reject(found.rejected, found.first_index, f"larger than a record may be, {MAX_RECORD_BYTES} bytes")
         if checked.records:
-            parts = [checked.value]
-            await self.publish(tenant, Batch(signal.type, source, signal.topic, signal.scope, parts, checked.records, checked.spread, traceparent))
+            batch = Batch(signal.type, source, signal.topic, signal.scope, found.parts, checked.records, checked.spread, traceparent)
+            await self.publish(tenant, batch)
 
     async def publish(self, tenant: Tenant, batch: Batch) -> None:
         """Return when all in-sync replicas have every part. Raises Later: then the client sends all of it again."""
@@ -57,17 +95,19 @@ class Intake:
             await self._topics.publish(records[0])
         else:
             await asyncio.gather(*map(self._topics.publish, records))
+        size = sum(map(len, batch.parts))
         metrics.ACCEPTED_RECORDS.labels(batch.signal).inc(batch.records)
-        metrics.ACCEPTED_BYTES.labels(batch.signal).inc(sum(map(len, batch.parts)))
+        metrics.ACCEPTED_BYTES.labels(batch.signal).inc(size)
+        self._usage.count(tenant, batch.signal, batch.records, size)
 
 
 @asynccontextmanager
 async def open_intake() -> AsyncIterator[Intake]:
-    """Open database pool and producer; flush the producer at the end."""
+    """Open database pool, limits and producer; flush producer and usage at the end."""
     settings = Ingest()
-    async with Authenticator(settings) as tokens:
+    async with Authenticator(settings) as tokens, Usage(settings, tokens.database) as usage, Limiter(settings) as limits:
         topics = Publisher(settings)
         try:
-            yield Intake(tokens, topics)
+            yield Intake(tokens, limits, usage, topics)
         finally:
             await topics.close()

@@ -34,6 +34,8 @@ class Database(Settings):
     """How long a token's answer is believed without asking again."""
     token_stale_seconds: float = Field(default=3600.0, ge=0)
     """How long a known token goes on while the database is away."""
+    limits_storage_url: SecretStr | None = None
+    """Where instances count a tenant's requests together (`redis://…`, `valkey://…`); without it each counts for itself."""
 
 
 class Ingest(Broker, Database):

@@ -13,7 +13,7 @@ import pytest
 
 from localdev import paths
 from shared import tokens
-from tests.edges import Broker, Database
+from tests.edges import STANDARD, Broker, Database
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     """A token table in memory behind the PostgreSQL pool."""
     database = Database()
-    monkeypatch.setattr("shared.auth.AsyncConnectionPool", database.pool)
+    monkeypatch.setattr("shared.database.AsyncConnectionPool", type("Pool", (), {"__new__": database.pool, "check_connection": None}))
     monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
     return database
 
@@ -62,10 +62,12 @@ def globex(database: Database) -> Customer:
     return add_customer(database)
 
 
-def add_customer(database: Database, *, scopes: list[str] | None = None, active: bool = True, expires: object = None) -> Customer:
+def add_customer(
+    database: Database, *, scopes: list[str] | None = None, active: bool = True, expires: object = None, plan: tuple[float, ...] = STANDARD
+) -> Customer:
     """A tenant of its own with one token."""
     tenant_id, token_id, token = uuid4(), uuid4(), tokens.create()
-    database.add(token, (UUID(str(token_id)), UUID(str(tenant_id)), SCOPES if scopes is None else scopes, expires, active))
+    database.add(token, (UUID(str(token_id)), UUID(str(tenant_id)), SCOPES if scopes is None else scopes, expires, active), plan)
     return Customer(str(tenant_id), str(token_id), token)
 
 

@@ -3,8 +3,9 @@
 Everything on our side of these two is the real code.
 """
 
+import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any
@@ -69,16 +70,28 @@ class Producer:
         return 0
 
 
+STANDARD = (500.0, 50_000_000.0, 10.0, 64 * 1024 * 1024)
+"""A plan's columns, as the token look-up reads them."""
+
+
 @dataclass
 class Database:
-    """Rows of the token look-up by the token's digest. `down`: every connection fails; `asked`: how many look-ups there were."""
+    """Rows of the token look-up by the token's digest; any other statement is kept and answered from `answers`, or with no rows.
+
+    `down`: every connection fails; `frozen`: nothing is answered, cancelled or not; `asked`: how many questions there were.
+    """
 
     tokens: dict[bytes, tuple[Any, ...]] = field(default_factory=dict)
     down: bool = False
+    frozen: bool = False
     asked: int = 0
+    statements: list[tuple[str, Any]] = field(default_factory=list)
+    answers: deque[list[tuple[Any, ...]]] = field(default_factory=deque)
 
-    def add(self, token: str, row: tuple[Any, ...]) -> None:
-        self.tokens[tokens.digest(token)] = row
+    def add(self, token: str, row: tuple[Any, ...], plan: tuple[float, ...] = STANDARD) -> None:
+        """`row`: token id, tenant id, scopes, expiry, whether the tenant is active."""
+        digest = tokens.digest(token)
+        self.tokens[digest] = (digest, *row, *plan)
 
     def pool(self, *_: Any, **__: Any) -> "Pool":
         return Pool(self)
@@ -97,19 +110,28 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> Any:
         self._database.asked += 1
+        while self._database.frozen:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         if self._database.down:
             raise psycopg.OperationalError("connection refused")
         yield self
 
-    async def execute(self, _: str, parameters: tuple[bytes]) -> "Cursor":
-        return Cursor(self._database.tokens.get(parameters[0]))
+    async def execute(self, statement: str, parameters: Any = None) -> "Cursor":
+        if "sha256 = ANY" in statement:
+            return Cursor([row for digest in parameters[0] if (row := self._database.tokens.get(digest))])
+        self._database.statements.append((statement, parameters))
+        return Cursor(self._database.answers.popleft() if self._database.answers else [])
 
 
 @dataclass
 class Cursor:
     """One answer."""
 
-    row: tuple[Any, ...] | None
+    rows: list[tuple[Any, ...]]
 
     async def fetchone(self) -> tuple[Any, ...] | None:
-        return self.row
+        return self.rows[0] if self.rows else None
+
+    async def fetchall(self) -> list[tuple[Any, ...]]:
+        return self.rows

@@ -10,12 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.ingest_otlp import answers
-from shared import bodies
 from shared.codecs import otlp
 from shared.codecs.compression import OTLP_ENCODINGS
-from shared.contract import JSON, MAX_BODY_BYTES, OTLP_PREFIX, PROTOBUF, Reason, Source
+from shared.contract import JSON, OTLP_PREFIX, PROTOBUF, Reason, Source
 from shared.errors import Refused
-from shared.intake import Intake, open_intake
+from shared.intake import Intake, off_the_loop, open_intake
 from shared.runtime import Function
 from shared.signals import SIGNALS, Signal
 
@@ -29,8 +28,8 @@ async def handle(request: Request, intake: Intake) -> Response:
     """Answer one export request."""
     signal = route(request)
     tenant = await intake.tenant(request.headers, signal.scope)
-    body = await bodies.read(request, MAX_BODY_BYTES, OTLP_ENCODINGS)
-    checked = check(request, signal, body)
+    body = await intake.body(request, tenant, OTLP_ENCODINGS)
+    checked = await off_the_loop(len(body), lambda: check(request, signal, body))
     await intake.take(tenant, signal, checked, Source.OTLP, request.headers.get("traceparent", ""))
     return answers.accepted(request, signal, checked)
 

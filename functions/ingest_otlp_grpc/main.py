@@ -21,7 +21,7 @@ from functions.ingest_otlp_grpc import answers
 from shared.codecs import otlp
 from shared.contract import MAX_BODY_BYTES, Reason, Source
 from shared.errors import Later, Refused
-from shared.intake import Intake, open_intake
+from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
 from shared.settings import GrpcServer
 from shared.signals import SIGNALS, Signal
@@ -72,7 +72,8 @@ def _texts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]
 async def take(intake: Intake, row: Signal, body: bytes, metadata: dict[str, str]) -> bytes:
     """Answer one export request."""
     tenant = await intake.tenant(metadata, row.scope)
-    checked = otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns())
+    await intake.admit(tenant, len(body))
+    checked = await off_the_loop(len(body), lambda: otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns()))
     await intake.take(tenant, row, checked, Source.OTLP, metadata.get("traceparent", ""))
     return row.answer(checked).SerializeToString()
 

@@ -14,7 +14,7 @@ from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
 
-_NOTHING: Final = Counts(0, 0, 0)
+_NOTHING: Final = Counts()
 _HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
 
 
@@ -23,13 +23,14 @@ def accepted(request: Request, counts: Counts) -> Response:
     return Response(status_code=204, headers=_written(request, counts))
 
 
-def refuse(request: Request, error: Refused | Later) -> Response:
-    """The reason as a line of text."""
+def refuse(request: Request, error: Refused | Later, counts: Counts = _NOTHING) -> Response:
+    """The reason as a line of text. `counts`: what was written in spite of it (2.0, § Partial Write)."""
     if isinstance(error, Later):
         metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
-        return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, _NOTHING)})
+        return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, counts)})
     metrics.REFUSED.labels(error.reason).inc()
-    return PlainTextResponse(f"{error}\n", error.status, {**_HEADERS.get(error.status, {}), **_written(request, _NOTHING)})
+    wait = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
+    return PlainTextResponse(f"{error}\n", error.status, {**_HEADERS.get(error.status, {}), **wait, **_written(request, counts)})
 
 
 def _written(request: Request, counts: Counts) -> dict[str, str]:

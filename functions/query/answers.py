@@ -33,6 +33,8 @@ _TYPES: Final = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
+    405: "bad_data",
+    409: "bad_data",
     413: "bad_data",
     414: "bad_data",
     415: "bad_data",
@@ -53,7 +55,7 @@ def refuse(_: Request, error: Refused | Later) -> Response:
         return _error(status, kind, error.detail, {"retry-after": str(error.retry_after)})
     metrics.REFUSED.labels(error.reason).inc()
     headers = {"www-authenticate": 'Bearer realm="obstack"'} if error.status == 401 else {}
-    if isinstance(error, TooMany):
+    if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     return _error(error.status, _TYPES.get(error.status, "execution"), error.detail, headers)
 

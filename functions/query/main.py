@@ -15,6 +15,7 @@ from functions.query import answers, opensearch, relay, routes
 from functions.query.routes import Backend
 from functions.query.session import Sessions
 from functions.query.static import Page
+from functions.query.tokens import Tokens
 from functions.query.users import Users
 from shared.auth import Authenticator, token_of
 from shared.contract import Scope
@@ -22,6 +23,7 @@ from shared.runtime import Function
 from shared.settings import Sessions as Settings
 from shared.telemetry import logs
 from shared.upstream import Upstream
+from shared.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class Needs:
 
     page: Page
     tokens: Authenticator
+    usage: Usage
     sessions: Sessions
+    own_tokens: Tokens
     backends: Mapping[Backend, Upstream]
     opensearch: AsyncOpenSearch
 
@@ -42,11 +46,13 @@ async def start() -> AsyncIterator[Needs]:
     urls = {Backend.LOKI: settings.loki_url, Backend.PROMETHEUS: settings.prom_label_proxy_url, Backend.TEMPO: settings.tempo_url}
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(Authenticator(settings))
+        usage = await stack.enter_async_context(Usage(settings, tokens.database))
         users = await stack.enter_async_context(Users(settings))
         backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS)) for name, url in urls.items()}
         client = opensearch.connect(settings.opensearch_url)
         stack.push_async_callback(client.close)
-        yield Needs(Page(), tokens, Sessions(settings, users), backends, client)
+        sessions = Sessions(settings, users)
+        yield Needs(Page(), tokens, usage, sessions, Tokens(sessions, tokens.database), backends, client)
 
 
 function = Function(start, answers.refuse)
@@ -56,7 +62,7 @@ function = Function(start, answers.refuse)
 async def handle(request: Request, needs: Needs) -> Response:
     """Answer one request."""
     path = routes.path_of(request)
-    if own := await needs.sessions.answer(request, path) or needs.page.answer(request, path):
+    if own := await needs.sessions.answer(request, path) or await needs.own_tokens.answer(request, path) or needs.page.answer(request, path):
         return own
     if (request.method, path) == ("GET", opensearch.PATH):
         return await opensearch.search(request, needs.opensearch, await reader(request, needs))
@@ -67,7 +73,9 @@ async def handle(request: Request, needs: Needs) -> Response:
 async def reader(request: Request, needs: Needs) -> str:
     """The tenant that asks. A token decides when there is one, good or not; it never falls back to the cookie."""
     if token_of(request.headers) or "authorization" in request.headers:
-        tenant_id = (await needs.tokens.tenant(request.headers, Scope.READ)).id
+        tenant = await needs.tokens.tenant(request.headers, Scope.READ)
+        needs.usage.count(tenant, Scope.READ, 0, 0)
+        tenant_id = tenant.id
     else:
         tenant_id = (await needs.sessions.user(request)).tenant_id
     logs.tenant_id.set(tenant_id)

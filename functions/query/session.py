@@ -49,7 +49,7 @@ class Sessions:
 
     async def log_in(self, request: Request) -> Response:
         """POST {email, password} → 200 with the cookie. Raises Refused (400, 401, 403, 429), Later."""
-        _require_own_page(request)
+        require_own_page(request)
         email, password = _credentials(await bodies.read(request, _MAX_LOGIN_BYTES, ()))
         address = _address(request)
         try:
@@ -66,7 +66,7 @@ class Sessions:
 
     async def log_out(self, request: Request) -> Response:
         """POST → 204, cookie cleared."""
-        _require_own_page(request)
+        require_own_page(request)
         answer = Response(status_code=204, headers=answers.DATA_HEADERS)
         self._set(request, answer, "", 0)
         return answer
@@ -95,7 +95,7 @@ class Sessions:
         answer.set_cookie(COOKIE, value, max_age=seconds, path=QUERY_PREFIX, secure=secure, httponly=True, samesite="strict")
 
 
-def _require_own_page(request: Request) -> None:
+def require_own_page(request: Request) -> None:
     """Refuse what another site made the browser send. Browsers say where a request comes from; programs that say nothing must still send JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused(Reason.MEDIA_TYPE, f"Content-Type must be {JSON}", 415)

@@ -51,6 +51,13 @@ class Checked:
     first_reason: str = ""
     stripped: int = 0
 
+    def reject(self, count: int, index: int, reason: str) -> None:
+        """So many of those that were left are rejected too; the first of all counts."""
+        self.records -= count
+        self.rejected += count
+        if self.first_index < 0:
+            self.first_index, self.first_reason = index, reason
+
 
 def check(shape: Shape, message: Message, value: bytes | None, now: int) -> Checked:
     """Check every record, and mend what can be mended. `value`: the bytes that `message` was parsed from, None if it came as JSON; `now` in ns since 1970."""

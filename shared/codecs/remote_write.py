@@ -1,80 +1,516 @@
-"""Prometheus remote_write 1.0 and 2.0: bytes ↔ messages, checked and counted. Pure.
+"""Prometheus remote_write 1.0 and 2.0 at ingest: bytes → checked bytes. Pure: no I/O, clock, log or setting.
 
-Values go through as the 64 bits they are, stale markers included.
-Sources: Prometheus remote_write specification 1.0 and 2.0 (rc.4), § Protocol, § Protobuf Message.
+The sender's bytes go on as they came, stale markers included. Only when a series can't be taken the request is put together again, from the bytes of those
+that can. Prometheus drops a 1.0 series with wrong labels and says yes, so it is refused here, where the sender still hears of it.
+Sources: remote_write 1.0, § Protocol, § Labels; 2.0 (rc.4), § Protobuf Message, § Partial Write, § Invalid Samples; Prometheus' write_handler.go.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
 
-from shared.codecs.prompb.remote1_pb2 import WriteRequest
-from shared.codecs.prompb.remote2_pb2 import Request
+from shared.codecs import native_histogram
+from shared.codecs.prompb import remote1_pb2, remote2_pb2, slices_pb2
 from shared.contract import Reason
 from shared.errors import Refused
+
+OLDEST_MS: Final = 7 * 86_400_000
+NEWEST_MS: Final = 600_000
+"""Samples are taken from 7 days back, as log records are, to 10 minutes ahead, as Prometheus does."""
+EXEMPLAR_CHARACTERS: Final = 128
+"""Most that an exemplar's label names and values may have together (OpenMetrics, § Exemplars)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What a request holds, and a receiver reports as written (2.0, § Required Written Response Headers)."""
 
-    samples: int
-    histograms: int
-    exemplars: int
+    samples: int = 0
+    histograms: int = 0
+    exemplars: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.samples + other.samples, self.histograms + other.histograms, self.exemplars + other.exemplars)
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(self.samples - other.samples, self.histograms - other.histograms, self.exemplars - other.exemplars)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something can't be taken."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Checked:
+    """What is left of a request: the bytes to publish (none: nothing), what is in them, how much was taken out and why the first was."""
+
+    value: bytes
+    counts: Counts = field(default_factory=Counts)
+    rejected: int = 0
+    """Series, and exemplars and metadata of their own."""
+    first_index: int = -1
+    """Place among the request's series of the first that lost something, -1 if that was none of them."""
+    first: Fault | None = None
+
+    @property
+    def refusal(self) -> Refused | None:
+        """The answer to a request of which something was not taken: 400, after the rest was published (2.0, § Partial Write; 1.0, § Labels)."""
+        if self.first is None:
+            return None
+        where = "metadata" if self.first_index < 0 else f"series {self.first_index}"
+        rest = "the rest was" if self.value else "nothing was"
+        return Refused(self.first.reason, f"{self.rejected} not taken, {rest}; first {where}: {self.first.detail}")
+
+    def reject(self, index: int, fault: Fault) -> None:
+        """Note that something was not taken."""
+        self.rejected += 1
+        if self.first is None:
+            self.first_index, self.first = index, fault
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The times that are taken, in ms since 1970."""
+
+    oldest: int
+    newest: int
+
+    def fault(self, series: Any) -> Fault | None:
+        """A sample or histogram that is too old or too far ahead."""
+        times = [one.timestamp for one in series.samples]
+        times += [one.timestamp for one in series.histograms]
+        if times and min(times) < self.oldest:
+            return Fault(Reason.OUT_OF_WINDOW, f"time {min(times)} ms is more than 7 days back")
+        if times and max(times) > self.newest:
+            return Fault(Reason.OUT_OF_WINDOW, f"time {max(times)} ms is more than 10 minutes ahead")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of the protocol: its message, and what must hold in it."""
+    """One version of the protocol: its message, its series' message, the request by its outer form, and its check."""
 
     request: type[Message]
-    check: Callable[[Any], None]
+    series: type[Message]
+    slices: type[Message]
+    check: Callable[[bytes, Window], Checked]
 
 
-def parse(version: Version, value: bytes) -> Any:
-    """Protobuf → valid message. Raises Refused."""
+def check(version: Version, value: bytes, now_ms: int) -> Checked:
+    """Take out what can't be taken. Raises Refused when the body isn't of this version at all."""
+    return version.check(value, Window(now_ms - OLDEST_MS, now_ms + NEWEST_MS))
+
+
+def count(version: Version, value: bytes) -> Counts:
+    """What a checked request, or a part of one, holds."""
+    return _count(_end_to_end(version, version.slices.FromString(value)))
+
+
+def _count(series: Any) -> Counts:
+    return Counts(len(series.samples), len(series.histograms), len(series.exemplars))
+
+
+def _end_to_end(version: Version, request: Any) -> Any:
+    """All series as one: messages put end to end are one message with all their parts, and one list is read faster than 2,000 (protobuf, § Encoding)."""
+    return version.series.FromString(b"".join(request.timeseries))
+
+
+def _cut(kind: type[Message], value: bytes) -> Any:
     try:
-        message = version.request.FromString(value)
+        return kind.FromString(value)
     except DecodeError as error:
-        raise Refused(Reason.UNDECODABLE, f"the body is not a protobuf {version.request.DESCRIPTOR.full_name}: {error}") from None
-    version.check(message)
-    return message
+        raise _undecodable(kind, error) from None
 
 
-def count(message: Any) -> Counts:
-    """Samples, histograms and exemplars of a message of either version."""
-    samples = histograms = exemplars = 0
-    for series in message.timeseries:
-        samples += len(series.samples)
-        histograms += len(series.histograms)
-        exemplars += len(series.exemplars)
-    return Counts(samples, histograms, exemplars)
+def _undecodable(kind: type[Message], error: object) -> Refused:
+    return Refused(Reason.UNDECODABLE, f"the body is not a protobuf of remote_write ({kind.DESCRIPTOR.name}): {error}")
 
 
-def _check_1(message: Any) -> None:
-    if not message.timeseries and not message.metadata and message.ByteSize():
+def _labels_fault(names: Sequence[str], values: Iterable[str]) -> Fault | None:
+    """What is wrong with a series' labels (1.0, § Labels; 2.0, § Series Labels). Any order: Prometheus sorts them."""
+    if "__name__" not in names:
+        return Fault(Reason.INVALID, "it has no __name__" if names else "it has no labels")
+    if len(set(names)) != len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        return Fault(Reason.INVALID, f"label {twice[:100]!r} is there twice")
+    if not all(names):
+        return Fault(Reason.INVALID, "a label has no name")
+    if not all(values):
+        bare = next(name for name, value in zip(names, values, strict=True) if not value)
+        return Fault(Reason.INVALID, f"label {bare[:100]!r} has no value")
+    return None
+
+
+def _histograms_fault(series: Any) -> Fault | None:
+    for histogram in series.histograms:
+        if wrong := native_histogram.fault(histogram):
+            return Fault(Reason.INVALID, f"native histogram: {wrong}")
+    return None
+
+
+_TOO_LONG: Final = Fault(Reason.INVALID, f"an exemplar's labels have more than {EXEMPLAR_CHARACTERS} characters together")
+_NOT_UTF8: Final = Fault(Reason.INVALID, "a label is not UTF-8")
+
+
+def _without(series: Any, faults: dict[int, Fault]) -> bytes:
+    """A series' bytes without the exemplars of those places; an exemplar's fault is no reason to lose samples."""
+    for place in reversed(faults):
+        del series.exemplars[place]
+    return bytes(series.SerializeToString())
+
+
+def _close_look(request: Any, checked: Checked, judged: Iterable[tuple[int, Any, Fault | None, dict[int, Fault]]]) -> Counts:
+    """Take out what was judged wrong: (place, series, its fault, its exemplars' faults). What of the series was kept."""
+    gone: set[int] = set()
+    kept = Counts()
+    for place, series, fault, exemplars in judged:
+        if fault is not None:
+            checked.reject(place, fault)
+            gone.add(place)
+            continue
+        if exemplars:
+            for wrong in exemplars.values():
+                checked.reject(place, wrong)
+            request.timeseries[place] = _without(series, exemplars)
+        kept += _count(series)
+    if gone:
+        good = [one for place, one in enumerate(request.timeseries) if place not in gone]
+        del request.timeseries[:]
+        request.timeseries.extend(good)
+    return kept
+
+
+# -- 1.0 --------------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _check_1(value: bytes, window: Window) -> Checked:
+    request = _cut(slices_pb2.WriteRequest, value)
+    if value and not request.timeseries and not request.metadata:
         raise Refused(Reason.INVALID, "neither series nor metadata of 1.0 in it; a 2.0 request names its message in Content-Type")
-    for index, series in enumerate(message.timeseries):
-        if not series.labels:
-            raise Refused(Reason.INVALID, f"series {index} has no labels")
+    checked = Checked(value)
+    series = request.timeseries[:]
+    unknown, samples = _unknown_1(series, window)
+    checked.counts = Counts(samples) + _close_look(request, checked, _judge_1(series, unknown, window))
+    _check_metadata(request, checked)
+    if checked.rejected:
+        checked.value = request.SerializeToString() if request.timeseries or request.metadata else b""
+    return checked
 
 
-def _check_2(message: Any) -> None:
-    symbols = len(message.symbols)
-    if message.ByteSize() and (not symbols or message.symbols[0] != ""):
+_SAMPLE: Final = b"\x12\x10\x09"
+_ZERO: Final = b"\x12\x07"
+"""How the bytes of a series' one sample begin: field 2, 16 bytes, a value of 8; or 7 bytes without a value, which is a value of 0."""
+_TIME: Final = b"\x10"
+"""How its last 7 bytes begin: the time, in the 6 bytes that it takes from 1971 to 2109."""
+_SIX_BYTES: Final = 1 << 35
+
+
+class _Labels:
+    """Label sets that were found good, by the hash of their bytes: a sender repeats its series every few seconds, and to check a label again costs the most.
+
+    Two generations bound it: what isn't met again while one fills is forgotten.
+    """
+
+    SIZE: Final = 1 << 17
+
+    def __init__(self) -> None:
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def unknown(self, hashes: set[int]) -> set[int]:
+        """Those not met before."""
+        missing = hashes - self._young
+        if missing:
+            self.learn(missing & self._old)
+            missing -= self._old
+        return missing
+
+    def learn(self, hashes: set[int]) -> None:
+        """These are good."""
+        if len(self._young) + len(hashes) > self.SIZE:
+            self._old, self._young = self._young, set()
+        self._young |= hashes
+
+
+_LABELS: Final = _Labels()
+
+
+class _Names(dict[bytes, str]):
+    """The name in a label's bytes, blank when anything about the label is wrong. For one request: most labels are in many of its series."""
+
+    def __missing__(self, label: bytes) -> str:
+        try:
+            found = remote1_pb2.Label.FromString(label)
+        except DecodeError:
+            name = ""
+        else:
+            name = found.name if found.value else ""
+        self[label] = name
+        return name
+
+    def are_good(self, head: bytes) -> bool:
+        """Whether these bytes are a good series' labels and nothing else: any good sample after them makes a good series."""
+        try:
+            labels = slices_pb2.TimeSeries.FromString(head).labels[:]
+        except DecodeError:
+            return False
+        # A label's field is a byte of tag and one or two of length: where that adds up there's no room for another field.
+        around = len(head) - sum(map(len, labels)) - 2 * len(labels)
+        if around and around != sum(len(label) > 127 for label in labels):
+            return False
+        names = {self[label] for label in labels}
+        return len(names) == len(labels) and "__name__" in names and "" not in names
+
+
+def _unknown_1(series: list[bytes], window: Window) -> tuple[Sequence[int], int]:
+    """Places of the series that are not, at a glance, good labels and good samples; and how many samples the others have.
+
+    Bytes of labels known to be good, and bytes that are samples whatever stands before them, are a good series: nothing else needs to be read.
+    """
+    heads = [one[:-18] if one[-18:-15] == _SAMPLE else one[:-9] if one[-9:-7] == _ZERO else one for one in series]
+    times = b"".join([one[-7:] for one, head in zip(series, heads, strict=True) if head is not one])
+    if not _are_times(times, window):
+        return range(len(series)), 0
+    hashes = list(map(hash, heads))
+    missing = _LABELS.unknown(set(hashes))
+    samples = len(times) // 7
+    if not missing:
+        return (), samples
+    places = [place for place, one in enumerate(hashes) if one in missing]
+    samples -= sum(heads[place] is not series[place] for place in places)
+    unknown, more = _unknown_longer(series, places, window)
+    return unknown, samples + more
+
+
+def _unknown_longer(series: list[bytes], places: list[int], window: Window) -> tuple[list[int], int]:
+    """The same of some of the series, by a longer glance: at all samples of each, and at labels not met before."""
+    names, good, unknown, times = _Names(), set(), [], []
+    peeled = [_peel(series[place]) for place in places]
+    new = _LABELS.unknown({hash(head) for head, found in peeled if found})
+    for place, (head, found) in zip(places, peeled, strict=True):
+        key = hash(head)
+        if found and (key not in new or key in good or names.are_good(head)):
+            good.add(key)
+            times += found
+        else:
+            unknown.append(place)
+    _LABELS.learn(good)
+    return (unknown, len(times)) if _are_times(b"".join(times), window) else (places, 0)
+
+
+def _peel(one: bytes) -> tuple[bytes, list[bytes]]:
+    """A series' bytes without the samples at their end, and the times of those."""
+    end, times = len(one), []
+    while end > 18:
+        if one[end - 18 : end - 15] == _SAMPLE:
+            start = end - 18
+        elif one[end - 9 : end - 7] == _ZERO:
+            start = end - 9
+        else:
+            break
+        times.append(one[end - 7 : end])
+        end = start
+    return one[:end], times
+
+
+def _are_times(times: bytes, window: Window) -> bool:
+    """Whether every 7 bytes are a field with a time in the window.
+
+    A time that reached beyond its own 7 bytes would have the next field's first byte for its highest bits, and be far ahead; a shorter one would be of 1970.
+    """
+    if not times:
+        return True
+    if window.oldest < _SIX_BYTES or times[::7] != _TIME * (len(times) // 7):
+        return False
+    try:
+        found = slices_pb2.Samples.FromString(times).timestamps[:]
+    except DecodeError:
+        return False
+    return window.oldest <= min(found) and max(found) <= window.newest
+
+
+def _judge_1(series: list[bytes], places: Iterable[int], window: Window) -> Iterator[tuple[int, Any, Fault | None, dict[int, Fault]]]:
+    for place in places:
+        try:
+            one = remote1_pb2.TimeSeries.FromString(series[place])
+        except DecodeError as error:
+            if not _is_well_formed(series[place]):
+                raise _undecodable(remote1_pb2.WriteRequest, error) from None
+            yield place, None, _NOT_UTF8, {}
+            continue
+        labels = one.labels[:]
+        fault = _labels_fault([label.name for label in labels], [label.value for label in labels])
+        yield place, one, fault or window.fault(one) or _histograms_fault(one), _exemplar_faults_1(one)
+
+
+def _exemplar_faults_1(series: Any) -> dict[int, Fault]:
+    return {
+        place: _TOO_LONG
+        for place, exemplar in enumerate(series.exemplars)
+        if sum(len(label.name) + len(label.value) for label in exemplar.labels) > EXEMPLAR_CHARACTERS
+    }
+
+
+def _is_well_formed(one: bytes) -> bool:
+    """Whether a series can be read but for its texts."""
+    try:
+        for label in slices_pb2.TimeSeries.FromString(one).labels:
+            slices_pb2.Label.FromString(label)
+    except DecodeError:
+        return False
+    return True
+
+
+def _check_metadata(request: Any, checked: Checked) -> None:
+    """Metadata that can't be read, for texts that are not UTF-8, would make the whole request unreadable."""
+    bad = [place for place, one in enumerate(request.metadata) if not _is_metadata(one)]
+    for place in reversed(bad):
+        del request.metadata[place]
+        checked.reject(-1, Fault(Reason.INVALID, "its texts are not UTF-8"))
+
+
+def _is_metadata(one: bytes) -> bool:
+    try:
+        remote1_pb2.MetricMetadata.FromString(one)
+    except DecodeError:
+        return False
+    return True
+
+
+# -- 2.0 --------------------------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Symbols:
+    """The texts that a request refers to by their places; those that are not UTF-8 are blank, and their places known."""
+
+    texts: list[str]
+    broken: set[int] = field(default_factory=set)
+
+    def have(self, refs: Sequence[int]) -> bool:
+        """Whether all these are places in the table, of readable texts."""
+        return max(refs, default=0) < len(self.texts) and self.broken.isdisjoint(refs)
+
+
+def _check_2(value: bytes, window: Window) -> Checked:
+    request = _cut(slices_pb2.Request, value)
+    if value and (not request.symbols or request.symbols[0]):
         raise Refused(Reason.INVALID, "the first symbol must be the empty string; a 1.0 request names no message or another in Content-Type")
-    for index, series in enumerate(message.timeseries):
-        refs = series.labels_refs
-        if not refs or len(refs) % 2 or max(refs) >= symbols:
-            raise Refused(Reason.INVALID, f"series {index}: label references must come in pairs, at least one, each below the number of symbols")
-        if series.metadata.help_ref >= symbols or series.metadata.unit_ref >= symbols:
-            raise Refused(Reason.INVALID, f"series {index}: a metadata reference is not below the number of symbols")
-        for exemplar in series.exemplars:
-            if len(exemplar.labels_refs) % 2 or max(exemplar.labels_refs, default=0) >= symbols:
-                raise Refused(Reason.INVALID, f"series {index}: an exemplar's label references are wrong")
+    checked = Checked(value)
+    try:
+        message: Any = remote2_pb2.Request.FromString(value)
+    except DecodeError:
+        symbols = _mended(request)
+        checked.counts = _close_look(request, checked, _judge_2(request, range(len(request.timeseries)), symbols, window))
+        checked.value = request.SerializeToString()
+    else:
+        symbols = _Symbols(message.symbols[:])
+        whole = _end_to_end(V2, request)
+        unknown = _unknown_2(request, message.timeseries, whole, symbols.texts, window)
+        unread = sum((_count(message.timeseries[place]) for place in unknown), Counts())
+        checked.counts = _count(whole) - unread + _close_look(request, checked, _judge_2(request, unknown, symbols, window))
+        if checked.rejected:
+            checked.value = request.SerializeToString()
+    if checked.rejected and not request.timeseries:
+        checked.value = b""
+    return checked
 
 
-V1: Final = Version(WriteRequest, _check_1)
-V2: Final = Version(Request, _check_2)
+def _mended(request: Any) -> _Symbols:
+    """The symbols; those that are not UTF-8 are made blank in the request too, which could not be read with them."""
+    symbols = _Symbols([])
+    for place, one in enumerate(request.symbols):
+        try:
+            symbols.texts.append(one.decode())
+        except UnicodeDecodeError:
+            symbols.texts.append("")
+            symbols.broken.add(place)
+    for place in symbols.broken:
+        request.symbols[place] = b""
+    return symbols
+
+
+def _unknown_2(request: Any, series: Any, whole: Any, symbols: list[str], window: Window) -> Sequence[int]:
+    """Places of the series that are not, at a glance, good labels and good samples. The glance is at all series' references and times together."""
+    names = [tuple(one.labels_refs[::2]) for one in series if one.samples]
+    all_have_samples = len(names) == len(series)
+    if not all_have_samples:
+        names = [tuple(one.labels_refs[::2]) for one in series]
+    good = _good_names(names, symbols)
+    if not good or not _are_values(names, whole.labels_refs, len(symbols)) or not _are_described(request, whole, len(symbols)):
+        return range(len(names))
+    times = [sample.timestamp for sample in whole.samples]
+    if times and (min(times) < window.oldest or max(times) > window.newest):
+        return range(len(names))
+    if all_have_samples and not whole.histograms and not whole.exemplars and good.issuperset(names):
+        return ()
+    return [place for place, one in enumerate(series) if names[place] not in good or one.histograms or one.exemplars or not one.samples]
+
+
+def _good_names(names: list[tuple[int, ...]], symbols: list[str]) -> set[tuple[int, ...]]:
+    """The rows of label names that are right. Few rows are many series' names."""
+    # Only where no text has two places, different places are different names, and place 0 alone is blank.
+    if "__name__" not in symbols or len(set(symbols)) != len(symbols):
+        return set()
+    name, size = symbols.index("__name__"), len(symbols)
+    return {row for row in set(names) if name in row and 0 not in row and max(row) < size and len(set(row)) == len(row)}
+
+
+def _are_values(names: list[tuple[int, ...]], refs: Any, size: int) -> bool:
+    """Whether every name has a value that is in the table and not blank. References that are odd in number leave a name more than there are values."""
+    values = set(refs[1::2])
+    return 2 * sum(map(len, names)) == len(refs) and 0 not in values and max(values, default=0) < size
+
+
+def _are_described(request: Any, whole: Any, size: int) -> bool:
+    """Whether metadata refer to symbols in the table."""
+    if not whole.HasField("metadata"):
+        return True
+    metadata = slices_pb2.Described.FromString(b"".join(request.timeseries)).metadata
+    refs = slices_pb2.Metadata.FromString(b"".join(metadata))
+    return max(refs.help_refs, default=0) < size and max(refs.unit_refs, default=0) < size
+
+
+def _judge_2(request: Any, places: Iterable[int], symbols: _Symbols, window: Window) -> Iterator[tuple[int, Any, Fault | None, dict[int, Fault]]]:
+    for place in places:
+        try:
+            one = remote2_pb2.TimeSeries.FromString(request.timeseries[place])
+        except DecodeError as error:
+            raise _undecodable(remote2_pb2.Request, error) from None
+        yield place, one, _fault_2(one, symbols, window), _exemplar_faults_2(one, symbols)
+
+
+def _fault_2(series: Any, symbols: _Symbols, window: Window) -> Fault | None:
+    refs = series.labels_refs[:]
+    if len(refs) % 2 or not symbols.have(refs):
+        return Fault(Reason.INVALID, "label references must come in pairs, each to a symbol that is there, and is UTF-8")
+    if not symbols.have((series.metadata.help_ref, series.metadata.unit_ref)):
+        return Fault(Reason.INVALID, "a metadata reference must be to a symbol that is there, and is UTF-8")
+    if bool(series.samples) == bool(series.histograms):
+        return Fault(Reason.INVALID, "it has both samples and histograms" if series.samples else "it has neither samples nor histograms")
+    names, values = ([symbols.texts[ref] for ref in half] for half in (refs[::2], refs[1::2]))
+    return _labels_fault(names, values) or window.fault(series) or _histograms_fault(series)
+
+
+_EXEMPLAR_REFS: Final = Fault(Reason.INVALID, "an exemplar's label references must come in pairs, each to a symbol that is there, and is UTF-8")
+
+
+def _exemplar_faults_2(series: Any, symbols: _Symbols) -> dict[int, Fault]:
+    faults = {}
+    for place, exemplar in enumerate(series.exemplars):
+        refs = exemplar.labels_refs[:]
+        if len(refs) % 2 or not symbols.have(refs):
+            faults[place] = _EXEMPLAR_REFS
+        elif sum(len(symbols.texts[ref]) for ref in refs) > EXEMPLAR_CHARACTERS:
+            faults[place] = _TOO_LONG
+    return faults
+
+
+V1: Final = Version(remote1_pb2.WriteRequest, remote1_pb2.TimeSeries, slices_pb2.WriteRequest, _check_1)
+V2: Final = Version(remote2_pb2.Request, remote2_pb2.TimeSeries, slices_pb2.Request, _check_2)

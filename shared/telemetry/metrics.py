@@ -6,6 +6,11 @@ ACCEPTED_RECORDS = Counter("obstack_ingest_accepted_records", "Log records, data
 ACCEPTED_BYTES = Counter("obstack_ingest_accepted_bytes", "Decompressed bytes taken over.", ["signal"])
 REFUSED = Counter("obstack_ingest_refused_requests", "Requests refused, by reason.", ["reason"])
 STRIPPED = Counter("obstack_ingest_stripped_attributes", "Attributes removed because they claimed the tenant's name.", ["signal"])
+USAGE_REQUESTS = Counter(
+    "obstack_usage_requests", "Requests taken over, for billing's cross-check; a tenant beyond the first 1,000 is `other`.", ["tenant", "signal"]
+)
+USAGE_RECORDS = Counter("obstack_usage_records", "Records taken over, as above.", ["tenant", "signal"])
+USAGE_BYTES = Counter("obstack_usage_bytes", "Decompressed bytes taken over, as above.", ["tenant", "signal"])
 PUBLISH_SECONDS = Histogram(
     "obstack_publish_seconds",
     "From handing a record to the client until it is acknowledged.",

@@ -168,7 +168,7 @@ ROWS = [
 
 @pytest.fixture
 def client(broker: Broker, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(main, "MAX_BODY_BYTES", LIMIT)
+    monkeypatch.setattr("shared.intake.MAX_BODY_BYTES", LIMIT)
     with TestClient(main.app) as client:
         yield client
 

@@ -182,7 +182,7 @@ def test_wrong_requests_get_their_status(
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
 @pytest.mark.parametrize("form", ["length", "chunked", "bomb"])
 def test_too_large_is_413(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch, kind: dict[str, str], form: str) -> None:
-    monkeypatch.setattr(main, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr("shared.intake.MAX_BODY_BYTES", 1000)
     body: Any = {"length": bytes(1001), "chunked": iter([bytes(600), bytes(600)]), "bomb": gzip.compress(bytes(100_000))}[form]
     headers = acme.headers | kind | ({"content-encoding": "gzip"} if form == "bomb" else {})
     answer = client.post("/v1/logs", content=body, headers=headers)
@@ -191,9 +191,54 @@ def test_too_large_is_413(client: TestClient, broker: Broker, acme: Customer, mo
     assert broker.messages == []
 
 
-def test_record_over_the_topics_limit_is_413(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.publish.MAX_RECORD_BYTES", 10)
-    assert client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF).status_code == 413
+def test_batch_larger_than_a_record_is_published_in_parts(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.intake.MAX_RECORD_BYTES", 200)
+    now = time_ns()
+    answer = client.post("/v1/logs", content=logs(*range(now, now + 40)), headers=acme.headers | PROTOBUF)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert len(broker.messages) > 3
+    assert {message.key for message in broker.messages} == {broker.messages[0].key}
+    assert len({message.headers["ce_id"] for message in broker.messages}) == len(broker.messages)
+    requests = [ExportLogsServiceRequest.FromString(message.value) for message in broker.messages]
+    assert all(len(message.value) <= 200 for message in broker.messages)
+    assert all(request.resource_logs[0].resource.attributes[0].value.string_value == "checkout" for request in requests)
+    records = [record for request in requests for record in request.resource_logs[0].scope_logs[0].log_records]
+    assert sorted(record.time_unix_nano for record in records) == list(range(now, now + 40))
+
+
+def test_record_too_large_by_itself_is_rejected_alone(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.intake.MAX_RECORD_BYTES", 200)
+    request = ExportLogsServiceRequest.FromString(logs(time_ns(), time_ns()))
+    request.resource_logs[0].scope_logs[0].log_records[1].body.string_value = "x" * 300
+    answer = client.post("/v1/logs", content=request.SerializeToString(), headers=acme.headers | PROTOBUF)
+    partial = ExportLogsServiceResponse.FromString(answer.content).partial_success
+    assert (answer.status_code, partial.rejected_log_records) == (200, 1)
+    assert "index 1" in partial.error_message
+    assert len(broker.messages) == 1
+
+
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+def test_over_the_plan_is_429_with_retry_after(client: TestClient, broker: Broker, database: Database, kind: dict[str, str]) -> None:
+    customer = add_customer(database, plan=(1.0, 1e9, 1.0, 1 << 20))
+    body = logs() if kind is PROTOBUF else b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}'
+    answers = [client.post("/v1/logs", content=body, headers=customer.headers | kind) for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert int(answers[-1].headers["retry-after"]) > 0
+    status = status_of(answers[-1])
+    assert (status["code"] if kind is JSON else status.code) == 8
+    assert len(broker.messages) == [answer.status_code for answer in answers].count(200)
+
+
+def test_noisy_tenant_does_not_limit_another(client: TestClient, database: Database, acme: Customer) -> None:
+    noisy = add_customer(database, plan=(1.0, 1e9, 1.0, 1 << 20))
+    for _ in range(5):
+        client.post("/v1/logs", content=logs(), headers=noisy.headers | PROTOBUF)
+    assert client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF).status_code == 200
+
+
+def test_plan_limits_the_body(client: TestClient, broker: Broker, database: Database) -> None:
+    customer = add_customer(database, plan=(100.0, 1e9, 1.0, 20))
+    assert client.post("/v1/logs", content=logs(), headers=customer.headers | PROTOBUF).status_code == 413
     assert broker.messages == []
 
 

@@ -121,6 +121,15 @@ async def test_broker_away_is_unavailable_and_says_how_long(channel: grpc.aio.Ch
     assert retry.retry_delay.seconds > 0
 
 
+async def test_over_the_plan_is_exhausted_and_says_how_long(channel: grpc.aio.Channel, database: Database) -> None:
+    customer = add_customer(database, plan=(1.0, 1e9, 1.0, 1 << 20))
+    for _ in range(2):  # what a second of the plan and its burst let in
+        await call(channel, logs(), customer.headers)
+    code, _, retry = await failure(channel, logs(), customer.headers)
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert retry is not None
+
+
 async def test_too_large_is_exhausted_without_a_time_to_retry(channel: grpc.aio.Channel, broker: Broker, acme: Customer) -> None:
     code, _, retry = await failure(channel, bytes(MAX_BODY_BYTES + 1), acme.headers)
     assert (code, retry) == (grpc.StatusCode.RESOURCE_EXHAUSTED, None)

@@ -1,6 +1,7 @@
 """ingest_prom through its ASGI app: remote_write's requests and answers."""
 
 from collections.abc import Iterator
+from time import time_ns
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.edges import Broker, Database
 ONE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
 TWO = {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "content-encoding": "snappy"}
 WRITTEN = "x-prometheus-remote-write-"
+NOW = time_ns() // 1_000_000
 
 
 @pytest.fixture
@@ -28,16 +30,16 @@ def request1() -> bytes:
     request = remote1_pb2.WriteRequest()
     series = request.timeseries.add()
     series.labels.add(name="__name__", value="up")
-    series.samples.add(value=1, timestamp=1)
+    series.samples.add(value=1, timestamp=NOW)
     return request.SerializeToString()
 
 
 def request2() -> bytes:
     request = remote2_pb2.Request(symbols=["", "__name__", "up"])
     series = request.timeseries.add(labels_refs=[1, 2])
-    series.samples.add(value=1, timestamp=1)
+    series.samples.add(value=1, timestamp=NOW)
     series.exemplars.add(value=1)
-    request.timeseries.add(labels_refs=[1, 2]).histograms.add(count_int=1)
+    request.timeseries.add(labels_refs=[1, 2]).histograms.add(timestamp=NOW)
     return request.SerializeToString()
 
 
@@ -117,3 +119,67 @@ def test_wrong_method_and_path(client: TestClient, acme: Customer) -> None:
     answer = client.get("/v1/write", headers=acme.headers | ONE)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert client.post("/v1/read", headers=acme.headers | ONE).status_code == 404
+
+
+def test_good_series_of_a_partly_wrong_request_are_taken(client: TestClient, broker: Broker, acme: Customer) -> None:
+    request = remote1_pb2.WriteRequest.FromString(request1() + request1())
+    request.timeseries[1].labels.add(name="__name__", value="again")
+    answer = client.post("/v1/write", content=snappy(request.SerializeToString()), headers=acme.headers | ONE)
+    assert (answer.status_code, written(answer)) == (400, {})
+    for word in ("1 not taken", "series 1", "'__name__' is there twice"):
+        assert word in answer.text
+    assert [message.value for message in broker.messages] == [request1()]
+
+
+def test_true_counts_go_with_a_partial_write(client: TestClient, broker: Broker, acme: Customer) -> None:
+    request = remote2_pb2.Request.FromString(request2())
+    request.timeseries.add(labels_refs=[1, 2]).samples.add(timestamp=1)
+    request.timeseries.add(labels_refs=[1, 2]).samples.add(timestamp=1)
+    answer = client.post("/v1/write", content=snappy(request.SerializeToString()), headers=acme.headers | TWO)
+    assert (answer.status_code, written(answer)) == (400, {"samples-written": "1", "histograms-written": "1", "exemplars-written": "1"})
+    assert "out_of_window: 2 not taken" in answer.text
+    assert [message.value for message in broker.messages] == [request2()]
+
+
+def test_nothing_was_written_when_the_broker_is_away(client: TestClient, broker: Broker, acme: Customer) -> None:
+    """Of a partly wrong request too: the whole of it shall come again."""
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    request = remote2_pb2.Request.FromString(request2())
+    request.timeseries.add(labels_refs=[1, 2]).samples.add(timestamp=1)
+    answer = client.post("/v1/write", content=snappy(request.SerializeToString()), headers=acme.headers | TWO)
+    assert (answer.status_code, set(written(answer).values())) == (503, {"0"})
+
+
+@pytest.mark.parametrize(("headers", "make"), [(ONE, remote1_pb2.WriteRequest), (TWO, remote2_pb2.Request)])
+def test_request_larger_than_a_record_is_cut(
+    client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], make: Any
+) -> None:
+    monkeypatch.setattr(main, "MAX_RECORD_BYTES", 1000)
+    request = make()
+    for place in range(100):
+        if make is remote1_pb2.WriteRequest:
+            series = request.timeseries.add()
+            series.labels.add(name="__name__", value="up")
+        else:
+            request.symbols[:] = ["", "__name__", "up"]
+            series = request.timeseries.add(labels_refs=[1, 2])
+        series.samples.add(value=place, timestamp=NOW + place)
+    answer = client.post("/v1/write", content=snappy(request.SerializeToString()), headers=acme.headers | headers)
+    assert answer.status_code == 204
+    assert len(broker.messages) > 2
+    assert all(len(message.value) <= 1000 for message in broker.messages)
+    assert len({message.key for message in broker.messages}) == 1
+    found = [series.samples[0].timestamp for message in broker.messages for series in make.FromString(message.value).timeseries]
+    assert found == [NOW + place for place in range(100)]
+
+
+def test_series_too_large_for_a_record_is_refused_alone(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "MAX_RECORD_BYTES", 1000)
+    request = remote2_pb2.Request.FromString(request2())
+    request.symbols.append("x" * 2000)
+    request.timeseries.add(labels_refs=[1, 3]).samples.add(timestamp=NOW)
+    answer = client.post("/v1/write", content=snappy(request.SerializeToString()), headers=acme.headers | TWO)
+    assert (answer.status_code, written(answer)["samples-written"]) == (400, "1")
+    assert answer.text.startswith("too_large: 1 ")
+    assert "series 2" in answer.text
+    assert len(broker.messages) == 1

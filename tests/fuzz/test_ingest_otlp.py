@@ -79,7 +79,7 @@ async def _call(attempt: Attempt, cut: bool) -> Answer:
 @pytest.fixture
 def world(broker: Broker, database: Database, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """One for all examples of a test."""
-    monkeypatch.setattr(main, "MAX_BODY_BYTES", 20_000)
+    monkeypatch.setattr("shared.intake.MAX_BODY_BYTES", 20_000)
     with TestClient(main.app) as client:
         yield World(client, broker, acme)
 

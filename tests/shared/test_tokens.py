@@ -25,3 +25,20 @@ def test_other_text_is_no_token(text: str) -> None:
 
 def test_digest_is_sha256() -> None:
     assert len(tokens.digest(tokens.create())) == 32
+
+
+def test_hint_is_a_small_part() -> None:
+    token = tokens.create()
+    assert token.startswith(tokens.hint(token))
+    assert len(tokens.hint(token)) == 8
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("30m", 1800), ("12h", 43_200), ("90d", 7_776_000), ("3650d", 315_360_000)])
+def test_lifetimes(text: str, seconds: int) -> None:
+    assert tokens.lifetime(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "0d", "1.5h", "1 d", "1D", "3651d", "9999999999d", "\u0661d", "1d\n"])
+def test_other_text_is_no_lifetime(text: str) -> None:
+    with pytest.raises(ValueError, match="no time such as"):
+        tokens.lifetime(text)

@@ -1,0 +1,134 @@
+"""`./task tokens -- …`: the tokens of the laptop's tenants. A secret is printed once, when it is made, and can't be shown again.
+
+examples:
+  ./task tokens -- list --tenant "Acme Rockets"
+  ./task tokens -- create --tenant "Acme Rockets" --name agent --scope logs --scope traces --expires 90d
+  ./task tokens -- rotate --tenant "Acme Rockets" ID --grace 7d
+  ./task tokens -- revoke --tenant "Acme Rockets" ID
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from localdev import backends
+from shared import token_store, tokens
+from shared.contract import Scope
+from shared.database import Connection
+from shared.errors import Refused
+from shared.token_store import Token
+
+
+class Failure(Exception):
+    """What to tell whoever called."""
+
+
+async def show(connection: Connection, tenant_id: str, _: argparse.Namespace) -> None:
+    """List a tenant's tokens, newest first."""
+    _print(await token_store.everything(connection, tenant_id))
+
+
+async def create(connection: Connection, tenant_id: str, arguments: argparse.Namespace) -> None:
+    """Make a token and print its secret."""
+    scopes = [Scope(scope) for scope in arguments.scope or Scope]
+    _made(*await token_store.create(connection, tenant_id, arguments.name, scopes, arguments.expires))
+
+
+async def rotate(connection: Connection, tenant_id: str, arguments: argparse.Namespace) -> None:
+    """Make a successor and print its secret; the old token goes on for a while."""
+    _made(*await token_store.rotate(connection, tenant_id, str(arguments.id), arguments.grace))
+    print(f"The old token ends in {arguments.grace}.")
+
+
+async def revoke(connection: Connection, tenant_id: str, arguments: argparse.Namespace) -> None:
+    """End a token; the functions notice within 30 s."""
+    _print([await token_store.revoke(connection, tenant_id, str(arguments.id))])
+
+
+COMMANDS: dict[str, Callable[[Connection, str, argparse.Namespace], Awaitable[None]]] = {"list": show, "create": create, "rotate": rotate, "revoke": revoke}
+
+
+def _made(token: Token, secret: str) -> None:
+    _print([token])
+    print(f"\n{secret}\n\nThis is the only time it is shown.")
+
+
+def _print(found: Sequence[Token]) -> None:
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    columns = ("id", "name", "begins with", "scopes", "state", "created", "expires", "last used")
+    table = Table(*columns, box=None, pad_edge=False)
+    now = datetime.now(UTC)
+    for token in found:
+        times = (token.created_at, token.expires_at, token.last_used_at)
+        table.add_row(token.id, token.name, token.hint, " ".join(token.scopes), token.state(now), *(_moment(at) for at in times))
+    console.print(table)
+
+
+def _moment(at: datetime | None) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if at else "never"
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    async with await psycopg.AsyncConnection.connect(_url(), connect_timeout=3) as connection:
+        row = await (await connection.execute("SELECT id FROM tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": arguments.tenant})).fetchone()
+        if row is None:
+            names = [name for (name,) in await (await connection.execute("SELECT name FROM tenants ORDER BY name LIMIT 20")).fetchall()]
+            raise Failure(f"There is no tenant {arguments.tenant!r}; there are: {', '.join(names)}")
+        await COMMANDS[arguments.command](connection, str(row[0]), arguments)
+
+
+def _url() -> str:
+    try:
+        return backends.postgres_url()
+    except OSError:
+        raise Failure("PostgreSQL was never started here: ./task up") from None
+
+
+def _lifetime(text: str) -> timedelta:
+    try:
+        return tokens.lifetime(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./task tokens --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.add_argument("--tenant", required=True, metavar="NAME", help="the tenant's name or id")
+        if name in {"rotate", "revoke"}:
+            sub.add_argument("id", type=UUID, help="the token's id, as list shows it")
+        if name == "rotate":
+            sub.add_argument("--grace", type=_lifetime, default=token_store.GRACE, metavar="7d", help="how long the old token goes on (default: 1d)")
+        if name == "create":
+            sub.add_argument("--name", default="token", help="what it is for")
+            sub.add_argument("--scope", action="append", choices=list(map(str, Scope)), help="what it may do; may come several times (default: everything)")
+            sub.add_argument("--expires", type=_lifetime, metavar="90d", help="how long it is good (default: for ever)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    try:
+        asyncio.run(_run(_parser().parse_args(argv)))
+    except Refused as refused:
+        print(refused.detail, file=sys.stderr)
+    except psycopg.OperationalError as error:
+        print(f"PostgreSQL can't be reached: {error}\n./task up starts it.", file=sys.stderr)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

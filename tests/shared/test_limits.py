@@ -1,0 +1,183 @@
+"""Requests and bytes per second, per tenant, in this process and shared."""
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from shared import limits
+from shared.contract import Reason, Scope
+from shared.errors import Refused
+from shared.limits import Limiter, Local, Shared
+from shared.settings import Database as Settings
+from shared.tenant import UNLIMITED, Limits, Tenant
+
+PLAN = Limits(requests_per_second=10, bytes_per_second=1000, burst_seconds=2)
+
+
+def tenant(plan: Limits = PLAN) -> Tenant:
+    return Tenant(str(uuid4()), str(uuid4()), frozenset(Scope), plan)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def refused(local: Local, who: Tenant, bytes_: int = 0) -> int:
+    """The seconds that a refused request is told to wait."""
+    with pytest.raises(Refused) as error:
+        local.check(who, bytes_)
+    assert (error.value.status, error.value.reason) == (429, Reason.LIMITED)
+    assert error.value.retry_after is not None
+    return error.value.retry_after
+
+
+def test_burst_then_the_plans_rate(clock: Clock) -> None:
+    local, who = Local(clock), tenant()
+    for _ in range(20):
+        local.check(who, 0)
+    assert refused(local, who) == 1
+    clock.now += 0.25
+    for _ in range(3):
+        local.check(who, 0)
+    refused(local, who)
+    clock.now += 3600
+    for _ in range(20):
+        local.check(who, 0)
+    refused(local, who)
+
+
+def test_large_body_is_taken_once_and_waited_for(clock: Clock) -> None:
+    local, who = Local(clock), tenant()
+    local.check(who, 10_000)
+    assert refused(local, who) == 8
+    clock.now += 7.9
+    assert refused(local, who) == 1
+    clock.now += 0.2
+    local.check(who, 0)
+
+
+def test_charged_bytes_count_and_refuse_nobody_by_themselves(clock: Clock) -> None:
+    local, who = Local(clock), tenant()
+    local.charge(who, 3000)
+    local.charge(who, 3000)
+    assert refused(local, who) == 4
+
+
+def test_refused_requests_cost_nothing(clock: Clock) -> None:
+    local, who = Local(clock), tenant()
+    for _ in range(20):
+        local.check(who, 0)
+    for _ in range(1000):
+        refused(local, who)
+    clock.now += 0.2
+    local.check(who, 0)
+
+
+def test_tenants_dont_share_a_bucket(clock: Clock) -> None:
+    local, loud, quiet = Local(clock), tenant(), tenant()
+    local.charge(loud, 10**9)
+    refused(local, loud)
+    local.check(quiet, 10)
+
+
+def test_changed_plan_counts_at_once(clock: Clock) -> None:
+    local, who = Local(clock), tenant()
+    for _ in range(20):
+        local.check(who, 0)
+    refused(local, who)
+    local.check(Tenant(who.id, who.token_id, who.scopes, Limits(1000, 10**6, 10)), 0)
+
+
+def test_without_a_plan_there_is_no_limit(clock: Clock) -> None:
+    local, who = Local(clock), tenant(UNLIMITED)
+    for _ in range(10_000):
+        local.check(who, 10**9)
+
+
+def test_memory_is_bounded_by_tenants_that_send(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TIDY_AT", 100)
+    local = Local(clock)
+    for _ in range(10_000):
+        clock.now += 0.01
+        local.check(tenant(), 10)
+    assert len(local._full_at) <= 201
+    loud = tenant()
+    local.charge(loud, 10**6)
+    for _ in range(1000):
+        clock.now += 0.01
+        local.check(tenant(), 10)
+    refused(local, loud)
+
+
+# --- shared ---
+
+
+@pytest.fixture
+async def limiter(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> AsyncIterator[Limiter]:
+    """One whose shared storage is the library's own, in memory: its windows, without a server."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
+    monkeypatch.setenv("LIMITS_STORAGE_URL", "memory://")
+    async with Limiter(Settings(), clock) as made:
+        yield made
+
+
+async def test_shared_windows_hold_the_plan(limiter: Limiter) -> None:
+    who = tenant()
+    for _ in range(20):
+        await limiter.check(who, 10)
+    with pytest.raises(Refused) as error:
+        await limiter.check(who, 10)
+    assert error.value.retry_after in {1, 2}
+    await limiter.check(tenant(), 10)
+    assert not limiter._local._full_at, "nothing is counted twice"
+
+
+async def test_shared_bytes_hold_the_plan(limiter: Limiter) -> None:
+    who = tenant()
+    await limiter.check(who, 10)
+    await limiter.charge(who, 5000)
+    with pytest.raises(Refused, match="bytes"):
+        await limiter.check(who, 10)
+
+
+async def test_shared_storage_away_each_counts_for_itself(limiter: Limiter, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    async def fail(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        raise ConnectionError
+
+    monkeypatch.setattr(Shared, "check", fail)
+    monkeypatch.setattr(Shared, "charge", fail)
+    who = tenant()
+    for _ in range(20):
+        await limiter.check(who, 10)
+    with pytest.raises(Refused):
+        await limiter.check(who, 10)
+    await limiter.charge(who, 10)
+    assert asked == 1
+    clock.now += 6
+    await limiter.check(who, 10)
+    assert asked == 2
+
+
+async def test_local_limiter_needs_no_library(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
+    monkeypatch.setitem(sys.modules, "limits", None)
+    async with Limiter(Settings(), clock) as limiter:
+        await limiter.check(tenant(), 10)
+        await limiter.charge(tenant(), 10)
