@@ -121,9 +121,10 @@ def _service(function: Function) -> Service:
 def _command(function: Function) -> list[str]:
     if function.grpc_metrics_port:
         return [sys.executable, "-m", f"functions.{function.name}.main"]
-    server = Path(sys.executable).with_name("granian")
-    options = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(function.port), "--workers", "1", "--loop", "uvloop", "--no-ws"]
-    return [str(server), *options, f"functions.{function.name}.main:app"]
+    server = Path(sys.executable).with_name("uvicorn")
+    options = ["--host", "127.0.0.1", "--port", str(function.port), "--loop", "uvloop", "--http", "httptools", "--ws", "none"]
+    quiet = ["--no-access-log", "--no-server-header", "--log-level", "warning", "--timeout-graceful-shutdown", "30"]
+    return [str(server), *options, *quiet, f"functions.{function.name}.main:app"]
 
 
 def _environment(function: Function) -> dict[str, str]:

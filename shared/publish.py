@@ -8,10 +8,12 @@ everything behind is idempotent by record id.
 import asyncio
 import logging
 from collections import deque
+from functools import cache
 from threading import Event, Thread
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Histogram
 
 from shared.contract import MAX_RECORD_BYTES, Reason
 from shared.envelope import Record, kafka_headers
@@ -20,6 +22,11 @@ from shared.settings import Broker
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
+
+
+@cache
+def _seconds(topic: str) -> Histogram:
+    return metrics.PUBLISH_SECONDS.labels(topic)
 
 
 class Publisher:
@@ -68,7 +75,7 @@ class Publisher:
         except (BufferError, KafkaException) as error:
             raise Later(f"broker: {error}") from error
         await future
-        metrics.PUBLISH_SECONDS.labels(topic).observe(monotonic() - began)
+        _seconds(topic).observe(monotonic() - began)
 
     async def close(self) -> None:
         """Wait for what is under way, at most the publish timeout, then stop polling."""

@@ -88,8 +88,9 @@ class Function(Generic[Needs]):
         """The server's target: `module` is the caller's `__name__`, whose `handle` the framework serves."""
         source = sys.modules[module]
         inner = framework.create_asgi_app_from_module("handle", source.__file__, "http", source, source.__spec__)  # type: ignore[no-untyped-call]
-        for route in inner.routes:
-            route.methods = None  # the framework's own 405 for a method it doesn't list is text; the function's is its protocol's
+        # Its router and middlewares do again what is done here and cost as much as the rest of a small request; a method that they don't list would get a
+        # 405 as text. What the framework makes of the function is the endpoint of the route for every path.
+        endpoint = inner.routes[-1].endpoint
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
@@ -97,7 +98,9 @@ class Function(Generic[Needs]):
             elif scope["type"] == "http" and (answer := self._own(scope)):
                 await answer(scope, receive, send)
             else:
-                await inner(scope, *_answer_after_body(receive, send))
+                receive, send = _answer_after_body(receive, send)
+                response = await endpoint(Request(scope, receive))
+                await response(scope, receive, send)
 
         return app
 

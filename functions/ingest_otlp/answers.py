@@ -29,6 +29,10 @@ _CODES: Final = {
 }
 
 
+_TAKEN: Final = Response(b"", 200, None, PROTOBUF)
+"""Full success: a message without fields has no bytes."""
+
+
 def media_type(request: Request) -> str:
     """The request's media type without its parameters, in lower case."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -36,6 +40,8 @@ def media_type(request: Request) -> str:
 
 def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
     """200 with the signal's response message."""
+    if not checked.rejected and media_type(request) == PROTOBUF:
+        return _TAKEN
     return _write(request, signal.answer(checked), 200)
 
 

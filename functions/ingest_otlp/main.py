@@ -36,7 +36,7 @@ async def handle(request: Request, intake: Intake) -> Response:
 
 def route(request: Request) -> Signal:
     """The signal that path, method and media type name. Raises Refused: 404, 405, 415."""
-    signal = _PATHS.get(request.url.path.removeprefix(OTLP_PREFIX))
+    signal = _PATHS.get(request.scope["path"].removeprefix(OTLP_PREFIX))
     if signal is None:
         raise Refused(Reason.NOT_FOUND, f"paths are {', '.join(_PATHS)}", 404)
     if request.method != "POST":

@@ -43,7 +43,7 @@ class Table:
 
 def machine() -> str:
     """What the figures depend on, in a line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("granian", "uvloop", "confluent-kafka", "protobuf", "functions-framework"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "confluent-kafka", "protobuf", "functions-framework"))
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, {platform.system()} {platform.release()}, "

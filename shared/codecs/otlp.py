@@ -36,6 +36,8 @@ class Shape:
     records: str
     keep: Callable[[Any, int], str | None]
     count: Callable[[Any], int]
+    all_good: Callable[[Any, int], bool] | None = None
+    """A quick look at a list of records: true when `keep` would take each as it is."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,10 @@ def _keep_good(shape: Shape, message: Message, now: int, checked: Checked) -> bo
     changed, index = False, 0
     for records in groups(shape, message):
         before = len(records)
+        if shape.all_good and shape.all_good(records, now):
+            checked.records += before
+            index += before
+            continue
         reasons = {position: reason for position, record in enumerate(records) if (reason := shape.keep(record, now)) is not None}
         if reasons:
             changed = True
@@ -140,6 +146,12 @@ def _keep_log(record: Any, now: int) -> str | None:
     return None
 
 
+def _logs_in_window(records: Any, now: int) -> bool:
+    # A list and two passes in C cost half of a call per record. A record without any time counts as 0, which is before any window.
+    times = [record.time_unix_nano or record.observed_time_unix_nano for record in records]
+    return not times or (min(times) >= now - OLDEST_NS and max(times) <= now + NEWEST_NS)
+
+
 def _keep_span(span: Any, _: int) -> str | None:
     if len(span.trace_id) != 16 or not any(span.trace_id):
         return "trace_id is not 16 bytes, or all zero"
@@ -163,7 +175,7 @@ def _points(metric: Any) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-LOGS: Final = Shape(ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records", _keep_log, _one)
+LOGS: Final = Shape(ExportLogsServiceRequest, "resource_logs", "scope_logs", "log_records", _keep_log, _one, _logs_in_window)
 METRICS: Final = Shape(ExportMetricsServiceRequest, "resource_metrics", "scope_metrics", "metrics", _keep_metric, _points)
 TRACES: Final = Shape(ExportTraceServiceRequest, "resource_spans", "scope_spans", "spans", _keep_span, _one)
 

@@ -120,7 +120,7 @@ def test_every_function_is_a_service(local: Path) -> None:
     assert {row.name for row in rows} < services.keys()
     assert {row.name for row in rows if row.trigger} == {"sink_loki", "sink_opensearch", "sink_prom", "sink_tempo"}
     command = services["ingest_otlp"].command()
-    assert command[0].endswith("/granian")
+    assert command[0].endswith("/uvicorn")
     assert command[-1] == "functions.ingest_otlp.main:app"
     assert services["ingest_otlp"].after == ("kafka", "postgres")
     assert (services["sink_loki"].after, services["query"].after) == (("kafka",), ("postgres",))
