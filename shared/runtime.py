@@ -98,7 +98,7 @@ class Function(Generic[Needs]):
             elif scope["type"] == "http" and (answer := self._own(scope)):
                 await answer(scope, receive, send)
             else:
-                receive, send = _answer_after_body(receive, send)
+                receive, send = _answer_after_body(scope, receive, send)
                 response = await endpoint(Request(scope, receive))
                 await response(scope, receive, send)
 
@@ -138,9 +138,11 @@ REST_SECONDS = 5.0
 """What is taken of a body that nobody wants any more, so that its sender gets to read why."""
 
 
-def _answer_after_body(receive: Receive, send: Send) -> tuple[Receive, Send]:
+def _answer_after_body(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
     """An answer while the client still sends makes the server cut the connection, and the client sees that in place of the answer: take the rest first."""
-    more, size = True, 0
+    # A request that announces no body has none to wait for.
+    more = any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in scope["headers"])
+    size = 0
 
     async def received() -> Message:
         nonlocal more, size

@@ -17,6 +17,9 @@ def request_of(messages: AsyncIterator[dict[str, Any]]) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}, lambda: anext(messages))
 
 
+SENDING = {"type": "http", "method": "POST", "headers": [(b"transfer-encoding", b"chunked")]}
+
+
 async def test_slow_body_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
 
@@ -42,7 +45,7 @@ async def test_rest_of_a_body_is_taken_before_an_early_answer(monkeypatch: pytes
         sent.append((message["type"], received))
 
     response = Response(status_code=401)
-    await response({"type": "http", "method": "POST"}, *runtime._answer_after_body(receive, send))
+    await response({"type": "http", "method": "POST"}, *runtime._answer_after_body(SENDING, receive, send))
     assert sent[0] == ("http.response.start", taken)
 
 
@@ -57,5 +60,16 @@ async def test_client_that_stops_sending_still_gets_its_early_answer(monkeypatch
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    await Response(status_code=401)({"type": "http", "method": "POST"}, *runtime._answer_after_body(receive, send))
+    await Response(status_code=401)({"type": "http", "method": "POST"}, *runtime._answer_after_body(SENDING, receive, send))
     assert sent == ["http.response.start", "http.response.body"]
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"0")]])
+async def test_request_without_a_body_is_answered_at_once(headers: list[tuple[bytes, bytes]]) -> None:
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("there is nothing to wait for")
+
+    async def send(_: Any) -> None: ...
+
+    scope = {"type": "http", "method": "GET", "headers": headers}
+    await Response()(scope, *runtime._answer_after_body(scope, receive, send))
