@@ -31,6 +31,10 @@ ANSWERS: Final = (
     Row(_INVALID, Refusal(Reason.REFUSED_BY_BACKEND), "has duplicate label name"),
     Row(_INVALID, Refusal(Reason.REFUSED_BY_BACKEND), "error parsing labels"),
     Row(_INVALID, Refusal(Reason.REFUSED_BY_BACKEND), "at least one label pair"),
+    Row(_INVALID, Refusal(Reason.INVALID), "symbolizer lookup: "),
+    Row(_INVALID, Refusal(Reason.INVALID), "unmarshal: "),
+    # What Python's protobuf takes for an unknown field, Go's refuses: a known number with another wire type.
+    Row(_INVALID, Refusal(Reason.UNDECODABLE), "proto: "),
     Row(_INVALID, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
     Row({429}, Means.TRANSIENT),
     Row(range(500, 600), Means.TRANSIENT),
