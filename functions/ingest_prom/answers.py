@@ -8,13 +8,15 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from functions.ingest_prom.versions import TWO, by_content_type
+from functions.ingest_prom.versions import CONTENT_TYPES, TWO, by_content_type
 from shared.codecs.remote_write import Counts
 from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
 
 _NOTHING: Final = Counts()
+_TAKEN: Final = {Reason.ENCODING: {"accept-encoding": "snappy"}, Reason.MEDIA_TYPE: {"accept": ", ".join(CONTENT_TYPES)}}
+"""What would have been taken, with a 415 (RFC 9110, § 15.5.16)."""
 _HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
 
 
@@ -30,7 +32,8 @@ def refuse(request: Request, error: Refused | Later, counts: Counts = _NOTHING) 
         return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, counts)})
     metrics.REFUSED.labels(error.reason).inc()
     wait = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
-    return PlainTextResponse(f"{error}\n", error.status, {**_HEADERS.get(error.status, {}), **wait, **_written(request, counts)})
+    more = {**_HEADERS.get(error.status, {}), **_TAKEN.get(error.reason, {}), **wait}
+    return PlainTextResponse(f"{error}\n", error.status, {**more, **_written(request, counts)})
 
 
 def _written(request: Request, counts: Counts) -> dict[str, str]:

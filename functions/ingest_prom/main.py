@@ -27,7 +27,7 @@ async def handle(request: Request, intake: Intake) -> Response:
     """Answer one write request."""
     row = route(request)
     tenant = await intake.tenant(request.headers, Scope.METRICS)
-    value = await intake.body(request, tenant, {"snappy"})
+    value = await intake.body(request, tenant, {"snappy"}, unnamed="snappy")
     checked = await off_the_loop(len(value), lambda: remote_write.check(row.message, value, time_ns() // 1_000_000))
     found = await off_the_loop(len(value), lambda: split(row.message.request, checked.value, MAX_RECORD_BYTES))
     counts = sum((remote_write.count(row.message, part) for part in found.parts), Counts()) if found.rejected else checked.counts
@@ -54,7 +54,8 @@ def route(request: Request) -> versions.Row:
         raise Refused(Reason.NOT_FOUND, f"the path is {PATH}", 404)
     if request.method != "POST":
         raise Refused(Reason.METHOD, "write requests are POSTed", 405)
-    if request.headers.get("content-encoding", "").lower() != "snappy":
+    # As Prometheus' own receiver does, take what names no coding for snappy.
+    if request.headers.get("content-encoding", "").lower() not in {"", "snappy"}:
         raise Refused(Reason.ENCODING, "Content-Encoding must be snappy", 415)
     return versions.by_content_type(request.headers.get("content-type", ""))
 

@@ -24,6 +24,8 @@ TWO: Final = Row(remote_write.V2, EventType.REMOTE_WRITE_2)
 
 _BY_MESSAGE: Final = {"": ONE, "prometheus.WriteRequest": ONE, "io.prometheus.write.v2.Request": TWO}
 
+CONTENT_TYPES: Final = [f"{PROTOBUF};proto={message}" for message in _BY_MESSAGE if message]
+
 
 def by_content_type(content_type: str) -> Row:
     """The version that a Content-Type header names. Raises Refused (415)."""
@@ -31,5 +33,5 @@ def by_content_type(content_type: str) -> Row:
     message = next((value.strip('"') for name, _, value in (p.partition("=") for p in parameters) if name.lower() == "proto"), "")
     row = _BY_MESSAGE.get(message)
     if media.lower() not in {"", PROTOBUF} or row is None:
-        raise Refused(Reason.MEDIA_TYPE, f"Content-Type must be {PROTOBUF}, with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request", 415)
+        raise Refused(Reason.MEDIA_TYPE, f"Content-Type must be {' or '.join(CONTENT_TYPES)}", 415)
     return row

@@ -5,6 +5,8 @@ that can. Prometheus drops a 1.0 series with wrong labels and says yes, so it is
 Sources: remote_write 1.0, § Protocol, § Labels; 2.0 (rc.4), § Protobuf Message, § Partial Write, § Invalid Samples; Prometheus' write_handler.go.
 """
 
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +20,7 @@ from shared.errors import Refused
 
 OLDEST_MS: Final = 7 * 86_400_000
 NEWEST_MS: Final = 600_000
-"""Samples are taken from 7 days back, as log records are, to 10 minutes ahead, as Prometheus does."""
+"""Samples and exemplars are taken from 7 days back, as log records are, to 10 minutes ahead, as Prometheus does."""
 EXEMPLAR_CHARACTERS: Final = 128
 """Most that an exemplar's label names and values may have together (OpenMetrics, § Exemplars)."""
 
@@ -81,10 +83,9 @@ class Window:
     oldest: int
     newest: int
 
-    def fault(self, series: Any) -> Fault | None:
-        """A sample or histogram that is too old or too far ahead."""
-        times = [one.timestamp for one in series.samples]
-        times += [one.timestamp for one in series.histograms]
+    def fault(self, *lists: Any) -> Fault | None:
+        """A sample, histogram or exemplar in these lists that is too old or too far ahead."""
+        times = [one.timestamp for parts in lists for one in parts]
         if times and min(times) < self.oldest:
             return Fault(Reason.OUT_OF_WINDOW, f"time {min(times)} ms is more than 7 days back")
         if times and max(times) > self.newest:
@@ -154,7 +155,19 @@ def _histograms_fault(series: Any) -> Fault | None:
     return None
 
 
-_TOO_LONG: Final = Fault(Reason.INVALID, f"an exemplar's labels have more than {EXEMPLAR_CHARACTERS} characters together")
+def _exemplar_fault(exemplar: Any, texts: list[str], window: Window) -> Fault | None:
+    """What is wrong with an exemplar whose labels have these texts.
+
+    Prometheus drops one that is too long or too far ahead, and says yes. It would keep an old one, for which there is no sample here, in a ring that all
+    tenants share; and would refuse it once the series has a newer one.
+    """
+    if sum(map(len, texts)) > EXEMPLAR_CHARACTERS:
+        return Fault(Reason.INVALID, f"an exemplar's labels have more than {EXEMPLAR_CHARACTERS} characters together")
+    if fault := window.fault([exemplar]):
+        return Fault(fault.reason, f"an exemplar's {fault.detail}")
+    return None
+
+
 _NOT_UTF8: Final = Fault(Reason.INVALID, "a label is not UTF-8")
 
 
@@ -212,8 +225,9 @@ _SIX_BYTES: Final = 1 << 35
 
 
 class _Labels:
-    """Label sets that were found good, by the hash of their bytes: a sender repeats its series every few seconds, and to check a label again costs the most.
+    """Label sets that were found good (of 2.0: all of a request), by the hash of their bytes.
 
+    A sender repeats its series every few seconds, and to check a label again costs the most.
     Two generations bound it: what isn't met again while one fills is forgotten.
     """
 
@@ -242,30 +256,50 @@ _LABELS: Final = _Labels()
 
 
 class _Names(dict[bytes, str]):
-    """The name in a label's bytes, blank when anything about the label is wrong. For one request: most labels are in many of its series."""
+    """A label's bytes → a character for its name, NUL when anything about the label is wrong. For one request: most labels are in many of its series."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {"__name__": _NAME_NUMBER}
 
     def __missing__(self, label: bytes) -> str:
         try:
             found = remote1_pb2.Label.FromString(label)
         except DecodeError:
-            name = ""
+            number = 0
         else:
-            name = found.name if found.value else ""
-        self[label] = name
-        return name
+            number = self._numbers.setdefault(found.name, len(self._numbers) + _NAME_NUMBER) if found.name and found.value else 0
+        self[label] = character = chr(number if number <= sys.maxunicode else 0)
+        return character
 
-    def are_good(self, head: bytes) -> bool:
-        """Whether these bytes are a good series' labels and nothing else: any good sample after them makes a good series."""
-        try:
-            labels = slices_pb2.TimeSeries.FromString(head).labels[:]
-        except DecodeError:
-            return False
-        # A label's field is a byte of tag and one or two of length: where that adds up there's no room for another field.
-        around = len(head) - sum(map(len, labels)) - 2 * len(labels)
-        if around and around != sum(len(label) > 127 for label in labels):
-            return False
-        names = {self[label] for label in labels}
-        return len(names) == len(labels) and "__name__" in names and "" not in names
+
+_NAME_NUMBER: Final = 2
+_EDGE_LABEL: Final = bytes(range(0xFF, 0xE7, -1))
+_EDGE_1: Final = b"\x0a\x18" + _EDGE_LABEL
+"""A label to put between series, so that all labels are read at once. It is not UTF-8, so no good label holds these bytes; and many, to be soon looked for."""
+
+
+def _are_labels(heads: Sequence[bytes]) -> bool:
+    """Whether each of these bytes is a good series' labels and nothing else: any good sample after them makes a good series."""
+    together = _EDGE_1.join(heads)
+    # Nowhere but between them: a label that reached beyond its series would swallow one.
+    if together.count(_EDGE_1) != len(heads) - 1:
+        return False
+    try:
+        read: Any = slices_pb2.TimeSeries.FromString(together)
+    except DecodeError:
+        return False
+    read.DiscardUnknownFields()
+    if read.ByteSize() != len(together):
+        return False
+    names = _Names()
+    names[_EDGE_LABEL] = edge = chr(1)
+    rows = "".join(map(names.__getitem__, read.labels)).split(edge)
+    return len(rows) == len(heads) and all(map(_is_row, set(rows)))
+
+
+def _is_row(row: str) -> bool:
+    """Whether names, one character each, are there once each, the metric's among them, and none is wrong."""
+    return chr(_NAME_NUMBER) in row and "\0" not in row and len(set(row)) == len(row)
 
 
 def _unknown_1(series: list[bytes], window: Window) -> tuple[Sequence[int], int]:
@@ -275,7 +309,7 @@ def _unknown_1(series: list[bytes], window: Window) -> tuple[Sequence[int], int]
     """
     heads = [one[:-18] if one[-18:-15] == _SAMPLE else one[:-9] if one[-9:-7] == _ZERO else one for one in series]
     times = b"".join([one[-7:] for one, head in zip(series, heads, strict=True) if head is not one])
-    if not _are_times(times, window):
+    if not _are_times(times, 7, window):
         return range(len(series)), 0
     hashes = list(map(hash, heads))
     missing = _LABELS.unknown(set(hashes))
@@ -290,18 +324,19 @@ def _unknown_1(series: list[bytes], window: Window) -> tuple[Sequence[int], int]
 
 def _unknown_longer(series: list[bytes], places: list[int], window: Window) -> tuple[list[int], int]:
     """The same of some of the series, by a longer glance: at all samples of each, and at labels not met before."""
-    names, good, unknown, times = _Names(), set(), [], []
     peeled = [_peel(series[place]) for place in places]
-    new = _LABELS.unknown({hash(head) for head, found in peeled if found})
+    sampled = {hash(head): head for head, times in peeled if times}
+    new = _LABELS.unknown(set(sampled))
+    all_good = not new or _are_labels([sampled[key] for key in new])
+    wrong = set() if all_good else {key for key in new if not _are_labels([sampled[key]])}
+    _LABELS.learn(new - wrong)
+    unknown, times = [], []
     for place, (head, found) in zip(places, peeled, strict=True):
-        key = hash(head)
-        if found and (key not in new or key in good or names.are_good(head)):
-            good.add(key)
+        if found and hash(head) not in wrong:
             times += found
         else:
             unknown.append(place)
-    _LABELS.learn(good)
-    return (unknown, len(times)) if _are_times(b"".join(times), window) else (places, 0)
+    return (unknown, len(times)) if _are_times(b"".join(times), 7, window) else (places, 0)
 
 
 def _peel(one: bytes) -> tuple[bytes, list[bytes]]:
@@ -319,17 +354,17 @@ def _peel(one: bytes) -> tuple[bytes, list[bytes]]:
     return one[:end], times
 
 
-def _are_times(times: bytes, window: Window) -> bool:
-    """Whether every 7 bytes are a field with a time in the window.
+def _are_times(records: bytes, size: int, window: Window) -> bool:
+    """Whether every record of `size` bytes, 7 of them its time's, ends in a time in the window.
 
     A time that reached beyond its own 7 bytes would have the next field's first byte for its highest bits, and be far ahead; a shorter one would be of 1970.
     """
-    if not times:
+    if not records:
         return True
-    if window.oldest < _SIX_BYTES or times[::7] != _TIME * (len(times) // 7):
+    if window.oldest < _SIX_BYTES or records[size - 7 :: size] != _TIME * (len(records) // size):
         return False
     try:
-        found = slices_pb2.Samples.FromString(times).timestamps[:]
+        found = set(slices_pb2.Samples.FromString(records).timestamps[:])
     except DecodeError:
         return False
     return window.oldest <= min(found) and max(found) <= window.newest
@@ -346,15 +381,16 @@ def _judge_1(series: list[bytes], places: Iterable[int], window: Window) -> Iter
             continue
         labels = one.labels[:]
         fault = _labels_fault([label.name for label in labels], [label.value for label in labels])
-        yield place, one, fault or window.fault(one) or _histograms_fault(one), _exemplar_faults_1(one)
+        yield place, one, fault or window.fault(one.samples, one.histograms) or _histograms_fault(one), _exemplar_faults_1(one, window)
 
 
-def _exemplar_faults_1(series: Any) -> dict[int, Fault]:
-    return {
-        place: _TOO_LONG
-        for place, exemplar in enumerate(series.exemplars)
-        if sum(len(label.name) + len(label.value) for label in exemplar.labels) > EXEMPLAR_CHARACTERS
-    }
+def _exemplar_faults_1(series: Any, window: Window) -> dict[int, Fault]:
+    faults = {}
+    for place, exemplar in enumerate(series.exemplars):
+        texts = [text for label in exemplar.labels for text in (label.name, label.value)]
+        if fault := _exemplar_fault(exemplar, texts, window):
+            faults[place] = fault
+    return faults
 
 
 def _is_well_formed(one: bytes) -> bool:
@@ -404,17 +440,15 @@ def _check_2(value: bytes, window: Window) -> Checked:
         raise Refused(Reason.INVALID, "the first symbol must be the empty string; a 1.0 request names no message or another in Content-Type")
     checked = Checked(value)
     try:
-        message: Any = remote2_pb2.Request.FromString(value)
+        # Nothing else is asked of the message, so that its memory can be used again at once: fresh memory costs a quarter of the whole check.
+        symbols = _Symbols(remote2_pb2.Request.FromString(value).symbols[:])
     except DecodeError:
         symbols = _mended(request)
         checked.counts = _close_look(request, checked, _judge_2(request, range(len(request.timeseries)), symbols, window))
         checked.value = request.SerializeToString()
     else:
-        symbols = _Symbols(message.symbols[:])
-        whole = _end_to_end(V2, request)
-        unknown = _unknown_2(request, message.timeseries, whole, symbols.texts, window)
-        unread = sum((_count(message.timeseries[place]) for place in unknown), Counts())
-        checked.counts = _count(whole) - unread + _close_look(request, checked, _judge_2(request, unknown, symbols, window))
+        unknown, samples = _unknown_2(request.timeseries[:], symbols.texts, window)
+        checked.counts = Counts(samples) + _close_look(request, checked, _judge_2(request, unknown, symbols, window))
         if checked.rejected:
             checked.value = request.SerializeToString()
     if checked.rejected and not request.timeseries:
@@ -436,45 +470,102 @@ def _mended(request: Any) -> _Symbols:
     return symbols
 
 
-def _unknown_2(request: Any, series: Any, whole: Any, symbols: list[str], window: Window) -> Sequence[int]:
-    """Places of the series that are not, at a glance, good labels and good samples. The glance is at all series' references and times together."""
-    names = [tuple(one.labels_refs[::2]) for one in series if one.samples]
-    all_have_samples = len(names) == len(series)
-    if not all_have_samples:
-        names = [tuple(one.labels_refs[::2]) for one in series]
-    good = _good_names(names, symbols)
-    if not good or not _are_values(names, whole.labels_refs, len(symbols)) or not _are_described(request, whole, len(symbols)):
-        return range(len(names))
-    times = [sample.timestamp for sample in whole.samples]
-    if times and (min(times) < window.oldest or max(times) > window.newest):
-        return range(len(names))
-    if all_have_samples and not whole.histograms and not whole.exemplars and good.issuperset(names):
-        return ()
-    return [place for place, one in enumerate(series) if names[place] not in good or one.histograms or one.exemplars or not one.samples]
+_EDGE_2: Final = b"\x0a\x02\x00\x01\x12\x00\x1a\x00\x22\x00"
+"""A series to put between series, so that all are read at once: a label with the name 0, which is blank, and a sample, histogram and exemplar of nothing.
+
+No good label has that name, and no sample of a time in the window is nothing: where these are found a series ends.
+"""
 
 
-def _good_names(names: list[tuple[int, ...]], symbols: list[str]) -> set[tuple[int, ...]]:
+def _unknown_2(series: list[bytes], symbols: list[str], window: Window) -> tuple[Sequence[int], int]:
+    """Places of the series that are not, at a glance, good labels and good samples; and how many samples the others have. Each must be well-formed."""
+    every, edges = range(len(series)), len(series) - 1
+    whole: Any = slices_pb2.Series.FromString(_EDGE_2.join(series))
+    samples = whole.samples[:]
+    taken = list(filter(None, samples))
+    if not _are_samples(taken, window):
+        return every, 0
+    if len(samples) == len(series) + edges and taken == samples[::2] and len(whole.histograms) == len(whole.exemplars) == edges:
+        # One sample each, and neither histograms nor exemplars.
+        return _unknown_labels(every, symbols, whole)
+    sizes = [_sizes(parts) for parts in (samples, whole.histograms, whole.exemplars)]
+    if set(map(len, sizes)) != {len(series)}:
+        return every, 0
+    unknown = {place for place, size, *others in zip(every, *sizes, strict=True) if not size or any(others)}
+    unknown.update(_unknown_labels(every, symbols, whole)[0])
+    return sorted(unknown), sum(size for place, size in enumerate(sizes[0]) if place not in unknown)
+
+
+def _unknown_labels(every: range, symbols: list[str], whole: Any) -> tuple[Sequence[int], int]:
+    """Places of the series that are not, at a glance, of good labels and metadata; and how many others there are."""
+    # A sender that repeats its series, in their order, repeats its symbols too: all but the samples is what it was.
+    whole.ClearField("samples")
+    key = {hash((tuple(symbols), whole.SerializeToString()))}
+    if not _LABELS.unknown(key):
+        return (), len(every)
+    names = _names_2(whole.labels_refs[:], len(every), len(symbols))
+    good = _good_names(set(names), symbols)
+    if not good or not _are_described(whole.metadata[:], len(symbols)):
+        return every, 0
+    if good.issuperset(names):
+        _LABELS.learn(key)
+        return (), len(every)
+    unknown = [place for place in every if names[place] not in good]
+    return unknown, len(every) - len(unknown)
+
+
+def _sizes(parts: Iterable[bytes]) -> list[int]:
+    """How many parts each series has, by the edges between them."""
+    return list(map(len, bytes(map(bool, parts)).split(b"\0")))
+
+
+def _names_2(refs: list[int], count: int, size: int) -> list[str]:
+    """Each series' label names, one character each: its place in the table. None if any has not as many values, of the table and not blank, as names."""
+    values = set(refs[1::2])
+    # An edge whose 0 is no value has an even number of references before it.
+    if not count or len(refs) % 2 or 0 in values or max(values, default=0) >= size:
+        return []
+    try:
+        names = array("I", refs[::2]).tobytes().decode(_UTF_32, "surrogatepass").split("\0")
+    except UnicodeDecodeError:
+        return []
+    return names if len(names) == count else []
+
+
+_UTF_32: Final = f"utf-32-{sys.byteorder[0]}e"
+
+
+def _good_names(rows: set[str], symbols: list[str]) -> set[str]:
     """The rows of label names that are right. Few rows are many series' names."""
     # Only where no text has two places, different places are different names, and place 0 alone is blank.
     if "__name__" not in symbols or len(set(symbols)) != len(symbols):
         return set()
-    name, size = symbols.index("__name__"), len(symbols)
-    return {row for row in set(names) if name in row and 0 not in row and max(row) < size and len(set(row)) == len(row)}
+    name, size = chr(symbols.index("__name__")), len(symbols)
+    return {row for row in rows if name in row and ord(max(row)) < size and len(set(row)) == len(row)}
 
 
-def _are_values(names: list[tuple[int, ...]], refs: Any, size: int) -> bool:
-    """Whether every name has a value that is in the table and not blank. References that are odd in number leave a name more than there are values."""
-    values = set(refs[1::2])
-    return 2 * sum(map(len, names)) == len(refs) and 0 not in values and max(values, default=0) < size
-
-
-def _are_described(request: Any, whole: Any, size: int) -> bool:
+def _are_described(metadata: Iterable[bytes], size: int) -> bool:
     """Whether metadata refer to symbols in the table."""
-    if not whole.HasField("metadata"):
-        return True
-    metadata = slices_pb2.Described.FromString(b"".join(request.timeseries)).metadata
-    refs = slices_pb2.Metadata.FromString(b"".join(metadata))
+    try:
+        refs = slices_pb2.Metadata.FromString(b"".join(set(metadata)))
+    except DecodeError:
+        return False
     return max(refs.help_refs, default=0) < size and max(refs.unit_refs, default=0) < size
+
+
+def _are_samples(samples: list[bytes], window: Window) -> bool:
+    """Whether the times of these samples are in the window."""
+    if set(map(len, samples)) <= {7, 16}:
+        # Values of 0 are not written. As nobody asks for the values, some other is put there, and all are of one form: field 1, 8 bytes, field 2, 6 bytes.
+        records = b"".join([one.rjust(16, _VALUE) for one in samples])
+        if records[::16] == _VALUE * len(samples) and _are_times(records, 16, window):
+            return True
+    times = [remote2_pb2.Sample.FromString(one).timestamp for one in samples]
+    return not times or (min(times) >= window.oldest and max(times) <= window.newest)
+
+
+_VALUE: Final = b"\x09"
+"""How a sample's value begins."""
 
 
 def _judge_2(request: Any, places: Iterable[int], symbols: _Symbols, window: Window) -> Iterator[tuple[int, Any, Fault | None, dict[int, Fault]]]:
@@ -483,7 +574,7 @@ def _judge_2(request: Any, places: Iterable[int], symbols: _Symbols, window: Win
             one = remote2_pb2.TimeSeries.FromString(request.timeseries[place])
         except DecodeError as error:
             raise _undecodable(remote2_pb2.Request, error) from None
-        yield place, one, _fault_2(one, symbols, window), _exemplar_faults_2(one, symbols)
+        yield place, one, _fault_2(one, symbols, window), _exemplar_faults_2(one, symbols, window)
 
 
 def _fault_2(series: Any, symbols: _Symbols, window: Window) -> Fault | None:
@@ -495,20 +586,20 @@ def _fault_2(series: Any, symbols: _Symbols, window: Window) -> Fault | None:
     if bool(series.samples) == bool(series.histograms):
         return Fault(Reason.INVALID, "it has both samples and histograms" if series.samples else "it has neither samples nor histograms")
     names, values = ([symbols.texts[ref] for ref in half] for half in (refs[::2], refs[1::2]))
-    return _labels_fault(names, values) or window.fault(series) or _histograms_fault(series)
+    return _labels_fault(names, values) or window.fault(series.samples, series.histograms) or _histograms_fault(series)
 
 
 _EXEMPLAR_REFS: Final = Fault(Reason.INVALID, "an exemplar's label references must come in pairs, each to a symbol that is there, and is UTF-8")
 
 
-def _exemplar_faults_2(series: Any, symbols: _Symbols) -> dict[int, Fault]:
+def _exemplar_faults_2(series: Any, symbols: _Symbols, window: Window) -> dict[int, Fault]:
     faults = {}
     for place, exemplar in enumerate(series.exemplars):
         refs = exemplar.labels_refs[:]
         if len(refs) % 2 or not symbols.have(refs):
             faults[place] = _EXEMPLAR_REFS
-        elif sum(len(symbols.texts[ref]) for ref in refs) > EXEMPLAR_CHARACTERS:
-            faults[place] = _TOO_LONG
+        elif fault := _exemplar_fault(exemplar, [symbols.texts[ref] for ref in refs], window):
+            faults[place] = fault
     return faults
 
 

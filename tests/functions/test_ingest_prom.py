@@ -38,7 +38,7 @@ def request2() -> bytes:
     request = remote2_pb2.Request(symbols=["", "__name__", "up"])
     series = request.timeseries.add(labels_refs=[1, 2])
     series.samples.add(value=1, timestamp=NOW)
-    series.exemplars.add(value=1)
+    series.exemplars.add(value=1, timestamp=NOW)
     request.timeseries.add(labels_refs=[1, 2]).histograms.add(timestamp=NOW)
     return request.SerializeToString()
 
@@ -56,6 +56,31 @@ def test_version_1_lies_in_the_topic_without_its_snappy(client: TestClient, brok
     (message,) = broker.messages
     assert (message.topic, message.value) == ("telemetry.remote-write", request1())
     assert (message.headers["ce_type"], message.headers["ce_tenantid"]) == ("io.obstack.telemetry.remote-write.v1", acme.tenant_id)
+
+
+@pytest.mark.parametrize("encoding", [{}, {"content-encoding": ""}, {"content-encoding": "Snappy"}])
+def test_what_names_no_encoding_is_snappy(client: TestClient, broker: Broker, acme: Customer, encoding: dict[str, str]) -> None:
+    """As Prometheus' own receiver takes it."""
+    for headers, request in ((ONE, request1()), (TWO, request2())):
+        named = {"content-type": headers["content-type"], **encoding}
+        assert client.post("/v1/write", content=snappy(request), headers=acme.headers | named).status_code == 204
+    assert [message.value for message in broker.messages] == [request1(), request2()]
+
+
+@pytest.mark.parametrize(
+    ("headers", "name", "taken"),
+    [
+        ({"content-encoding": "gzip"}, "accept-encoding", "snappy"),
+        ({"content-type": "application/json"}, "accept", "application/x-protobuf;proto=prometheus.WriteRequest"),
+        ({"content-type": "application/x-protobuf;proto=other"}, "accept", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+    ],
+)
+def test_415_names_what_is_taken(client: TestClient, acme: Customer, headers: dict[str, str], name: str, taken: str) -> None:
+    """RFC 9110, § 15.5.16."""
+    answer = client.post("/v1/write", content=b"", headers=acme.headers | ONE | headers)
+    assert answer.status_code == 415
+    assert taken in answer.headers[name].split(", ")
+    assert ({"accept", "accept-encoding"} - {name}).isdisjoint(answer.headers)
 
 
 def test_version_2_reports_what_was_written(client: TestClient, broker: Broker, acme: Customer) -> None:
@@ -83,9 +108,15 @@ def test_one_senders_requests_keep_to_one_key(client: TestClient, broker: Broker
         ({"content-type": "application/json", "content-encoding": "snappy"}, snappy(request1()), 415),
         ({"content-type": "application/x-protobuf;proto=other", "content-encoding": "snappy"}, snappy(request1()), 415),
         ({"content-type": "application/x-protobuf", "content-encoding": "gzip"}, snappy(request1()), 415),
-        ({"content-type": "application/x-protobuf"}, snappy(request1()), 415),
+        ({"content-type": "application/x-protobuf", "content-encoding": "identity"}, request1(), 415),
+        ({"content-type": "application/x-protobuf", "content-encoding": "snappy, gzip"}, snappy(request1()), 415),
+        ({"content-type": "application/x-protobuf"}, request1(), 400),
+        ({}, b"\xff\xff\xff\xff\x0f", 413),
     ],
-    ids=["snappy", "empty", "protobuf", "1.0 called 2.0", "2.0 called 1.0", "too large", "media type", "message", "encoding", "no encoding"],
+    ids=[
+        *("snappy", "empty", "protobuf", "1.0 called 2.0", "2.0 called 1.0", "too large", "media type", "message", "encoding", "identity", "two encodings"),
+        *("no encoding, not snappy", "no encoding, too large"),
+    ],
 )
 def test_wrong_bodies_get_a_short_text(client: TestClient, broker: Broker, acme: Customer, headers: dict[str, str], body: bytes, status: int) -> None:
     answer = client.post("/v1/write", content=body, headers=acme.headers | headers)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shared/codecs/prompb/slices.proto\x12\x0eobstack.slices\"4\n\x0cWriteRequest\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\".\n\x07Request\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12\x12\n\ntimeseries\x18\x05 \x03(\x0c\"\x1c\n\nTimeSeries\x12\x0e\n\x06labels\x18\x01 \x03(\x0c\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1d\n\x07Samples\x12\x12\n\ntimestamps\x18\x02 \x03(\x03\"\x1d\n\tDescribed\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\"0\n\x08Metadata\x12\x11\n\thelp_refs\x18\x03 \x03(\r\x12\x11\n\tunit_refs\x18\x04 \x03(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shared/codecs/prompb/slices.proto\x12\x0eobstack.slices\"4\n\x0cWriteRequest\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0c\".\n\x07Request\x12\x0f\n\x07symbols\x18\x04 \x03(\x0c\x12\x12\n\ntimeseries\x18\x05 \x03(\x0c\"\x1c\n\nTimeSeries\x12\x0e\n\x06labels\x18\x01 \x03(\x0c\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1d\n\x07Samples\x12\x12\n\ntimestamps\x18\x02 \x03(\x03\"g\n\x06Series\x12\x13\n\x0blabels_refs\x18\x01 \x03(\r\x12\x0f\n\x07samples\x18\x02 \x03(\x0c\x12\x12\n\nhistograms\x18\x03 \x03(\x0c\x12\x11\n\texemplars\x18\x04 \x03(\x0c\x12\x10\n\x08metadata\x18\x05 \x03(\x0c\"0\n\x08Metadata\x12\x11\n\thelp_refs\x18\x03 \x03(\r\x12\x11\n\tunit_refs\x18\x04 \x03(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABEL']._serialized_end=221
   _globals['_SAMPLES']._serialized_start=223
   _globals['_SAMPLES']._serialized_end=252
-  _globals['_DESCRIBED']._serialized_start=254
-  _globals['_DESCRIBED']._serialized_end=283
-  _globals['_METADATA']._serialized_start=285
-  _globals['_METADATA']._serialized_end=333
+  _globals['_SERIES']._serialized_start=254
+  _globals['_SERIES']._serialized_end=357
+  _globals['_METADATA']._serialized_start=359
+  _globals['_METADATA']._serialized_end=407
 # @@protoc_insertion_point(module_scope)

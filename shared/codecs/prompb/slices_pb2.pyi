@@ -42,11 +42,19 @@ class Samples(_message.Message):
     timestamps: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, timestamps: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class Described(_message.Message):
-    __slots__ = ("metadata",)
+class Series(_message.Message):
+    __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata")
+    LABELS_REFS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    labels_refs: _containers.RepeatedScalarFieldContainer[int]
+    samples: _containers.RepeatedScalarFieldContainer[bytes]
+    histograms: _containers.RepeatedScalarFieldContainer[bytes]
+    exemplars: _containers.RepeatedScalarFieldContainer[bytes]
     metadata: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[bytes]] = ..., histograms: _Optional[_Iterable[bytes]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., metadata: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Metadata(_message.Message):
     __slots__ = ("help_refs", "unit_refs")

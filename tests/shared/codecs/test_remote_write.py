@@ -67,7 +67,7 @@ def test_valid_goes_on_as_it_came(version: Version, samples: int, again: int) ->
 @pytest.mark.parametrize("version", VERSIONS)
 def test_counts_histograms_and_exemplars(version: Version) -> None:
     request = MAKE[version]("a", "b")
-    request.timeseries[0].exemplars.add(value=1)
+    request.timeseries[0].exemplars.add(value=1, timestamp=NOW)
     del request.timeseries[1].samples[:]
     request.timeseries[1].histograms.add(timestamp=NOW)
     request.timeseries[1].histograms.add(timestamp=NOW + 1)
@@ -81,9 +81,9 @@ def test_numbers_keep_their_bits_when_a_request_is_put_together_again(version: V
     request = MAKE[version]("a", "b", "c")
     request.timeseries[1].samples[0].timestamp = 1
     request.timeseries[2].samples[0].value = STALE
-    request.timeseries[2].exemplars.add(value=STALE)
+    request.timeseries[2].exemplars.add(value=STALE, timestamp=NOW)
     for _ in range(200):
-        request.timeseries[0].exemplars.add(value=STALE)
+        request.timeseries[0].exemplars.add(value=STALE, timestamp=NOW)
     too_long(version, request, request.timeseries[0].exemplars[7])
     checked = check(version, request)
     assert checked.value.count(STALE_BITS) == 201
@@ -195,6 +195,20 @@ def test_exemplar_too_long_costs_no_sample(version: Version) -> None:
     assert checked.counts == remote_write.count(version, checked.value) == Counts(2, 0, 1)
     assert (checked.rejected, checked.first_index) == (1, 1)
     assert "128 characters" in str(checked.refusal)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("time", "says"), [(NOW + 600_001, "ahead"), (NOW - 7 * 86_400_000 - 1, "7 days back"), (0, "7 days back")])
+def test_exemplar_out_of_the_window_costs_no_sample(version: Version, time: int, says: str) -> None:
+    request = MAKE[version]("a")
+    for when in (NOW, time, NOW + 600_000, NOW - 7 * 86_400_000):
+        request.timeseries[0].exemplars.add(value=1, timestamp=when)
+    checked = check(version, request)
+    assert checked.counts == remote_write.count(version, checked.value) == Counts(1, 0, 3)
+    assert checked.refusal is not None
+    assert checked.refusal.reason == Reason.OUT_OF_WINDOW
+    assert says in str(checked.refusal)
+    assert "an exemplar's time" in str(checked.refusal)
 
 
 @pytest.mark.parametrize("refs", [[1], [1, 99]])
@@ -482,6 +496,94 @@ def test_what_is_taken_of_any_bytes_is_good(version: Version, data: st.DataObjec
         assert len(whole.timeseries) - len(left.timeseries) <= checked.rejected
 
 
+# -- any encoding at all ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def varint(number: int, longer: int = 0) -> bytes:
+    """A number; with so many bytes more than it needs."""
+    groups = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)] + [0] * longer
+    return bytes(group | 128 for group in groups[:-1]) + bytes(groups[-1:])
+
+
+def part(number: int, value: bytes, longer: int = 0) -> bytes:
+    """A field of bytes."""
+    return varint(number << 3 | 2) + varint(len(value), longer) + value
+
+
+TIME, ZERO = b"\x10" + varint(NOW), b"\x09" + bytes(8)
+ODD_SAMPLES = [
+    *(b"\x09\x00" + TIME, part(3, bytes(7) + TIME)),
+    *(b"", TIME, ZERO, TIME + ZERO, ZERO + TIME + TIME, TIME + TIME, b"\x10\x00" + TIME, TIME + b"\x10\x00", ZERO + b"\x10" + varint(NOW, 1)),
+    *(part(2, varint(NOW)), part(2, varint(NOW) * 2) + TIME, TIME + b"\x18" + varint(NOW), ZERO + TIME + b"\x18\x01", ZERO + TIME + b"\x18\x01\x10\x05"),
+    *(
+        ZERO + b"\x10\x01\x18" + varint(1 << 20),
+        TIME + b"\x30\x05",
+        b"\x10" + varint(NOW - 8 * 86_400_000),
+        ZERO + b"\x10" + varint(1 << 41),
+        b"\x10" + TIME[1:-1],
+    ),
+]
+NAME_1, JOB_1 = part(1, b"__name__") + part(2, b"up"), part(1, b"job") + part(2, b"node")
+ODD_PARTS_1 = [
+    *(part(1, label, longer) for label in (b"", NAME_1, JOB_1, part(1, b"zone"), part(1, b"zone") + part(2, b"\xff")) for longer in (0, 1)),
+    *(part(1, part(2, b"x") + part(1, b"zone") + more) for more in (b"", part(1, b"job"), part(2, b""), b"\x18\x05")),
+    *(part(2, sample, longer) for sample in ODD_SAMPLES for longer in (0, 1)),
+    *(part(3, b""), part(3, TIME + b"\x18" + varint(NOW)), part(4, b""), part(4, b"\x78" + varint(NOW)), b"\x30\x05", b"\x08\x01", b"\x33\x34"),
+    *(remote_write._EDGE_1, remote_write._EDGE_1[:5], remote_write._EDGE_2, b"\x0a\x19", b"\x12\x10", b"\x33", b"\x80"),
+]
+ODD_PARTS_2 = [
+    *(
+        part(1, bytes(refs), longer)
+        for refs in ((), (0,), (0, 1), (1, 0), (3, 2), (3, 4), (5, 4), (3,), (9, 9), (133, 0, 2), (130, 128, 128, 128, 16))
+        for longer in (0, 1)
+    ),
+    *(b"\x08" + varint(ref) for ref in (0, 1, 3, 5, 9)),
+    *(part(2, sample, longer) for sample in ODD_SAMPLES for longer in (0, 1)),
+    *(part(3, b""), part(3, b"\x78" + varint(NOW)), part(4, b""), part(4, b"\x18" + varint(NOW)), part(4, b"\x0a\x01\x09"), part(5, b""), part(5, b"\x18\x02")),
+    *(part(5, b"\x18\x09"), part(5, b"\x18\x09\x18\x02"), part(5, b"\x1a\x01\x09"), part(5, b"\x1a\x01\xff"), part(5, b"\x20\x09"), part(5, b"\x18")),
+    *(remote_write._EDGE_2, remote_write._EDGE_2[:5], remote_write._EDGE_1, b"\x30\x05", b"\x33\x34", b"\x0a\x0b", b"\x12\x10", b"\x33", b"\x80"),
+]
+GOOD_1 = [part(1, NAME_1), part(1, JOB_1), part(2, ZERO + TIME)]
+GOOD_2 = [part(1, bytes([1, 2, 3, 4])), part(2, ZERO + TIME), part(5, b"\x18\x02")]
+SYMBOLS_2 = b"".join(part(4, symbol) for symbol in (b"", b"__name__", b"up", b"job", b"node", b"zone"))
+
+
+@st.composite
+def encodings(draw: st.DrawFn, version: Version) -> bytes:
+    """Requests of mostly good series, some of them written as no usual sender does, or hostile."""
+    good, odd, number, value = (GOOD_1, ODD_PARTS_1, 1, b"") if version is V1 else (GOOD_2, ODD_PARTS_2, 5, SYMBOLS_2)
+    for _ in range(draw(st.integers(1, 5))):
+        parts = list(good)
+        for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
+            if draw(st.sampled_from([True, False])) and parts:
+                del parts[draw(st.sampled_from(range(len(parts))))]
+            parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from([*odd, *good])))
+        value += part(number, b"".join(parts))
+    return value
+
+
+def outcome(version: Version, value: bytes) -> object:
+    try:
+        return remote_write.check(version, value, NOW)
+    except Refused as refused:
+        return str(refused)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=1500)
+def test_glance_and_close_look_agree(version: Version, data: st.DataObject) -> None:
+    """However a request is written, met before or not: as if each series had been looked at closely."""
+    value = data.draw(encodings(version))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_write, f"_unknown_{VERSIONS.index(version) + 1}", lambda series, *_: (range(len(series)), 0))
+        closely = outcome(version, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_write, "_LABELS", remote_write._Labels())
+        assert [outcome(version, value), outcome(version, value)] == [closely, closely]
+    assert outcome(version, value) == closely, "what was learned of others"
+
+
 def test_labels_met_are_forgotten_in_time() -> None:
     """What is remembered of label sets is bounded, whatever senders do."""
     labels = remote_write._Labels()
@@ -500,10 +602,49 @@ def test_only_good_labels_and_nothing_else_are_learned() -> None:
     series.ClearField("samples")
     head = series.SerializeToString()
     label = series.labels[0].SerializeToString()
-    assert remote_write._Names().are_good(head)
+    assert remote_write._are_labels([head] * 3)
     twice = head + b"\x0a" + bytes([len(label)]) + label
-    for wrong in (b"", head[:-1], head + b"\x12\x07" + sample, b"\x12\x07" + sample + head, head + b"\x30\x05", twice, head + b"\x0a\x00"):
-        assert not remote_write._Names().are_good(wrong)
+    edge, overlong = remote_write._EDGE_1, head.replace(b"\x0a" + bytes([len(label)]), b"\x0a" + bytes([len(label) | 128, 0]))
+    for wrong in (
+        *(b"", head[:-1], head + b"\x12\x07" + sample, b"\x12\x07" + sample + head, head + b"\x30\x05", twice, head + b"\x0a\x00"),
+        *(overlong, edge, head + edge, head + edge + head, head + b"\x0a\x1a", head + b"\x0a\x1c", head + edge[1:]),
+    ):
+        assert not remote_write._are_labels([wrong])
+        assert not remote_write._are_labels([head, wrong, head])
+
+
+def test_label_that_reaches_into_the_next_series_is_none() -> None:
+    """Though it is a good label with a new field in it, and though another series makes up for the edge it has swallowed."""
+    series = request1("a").timeseries[0]
+    series.ClearField("samples")
+    head, edge = series.SerializeToString(), remote_write._EDGE_1
+    label = part(1, b"zone") + part(2, b"x") + varint(3 << 3 | 2) + varint(len(edge) + len(head))
+    reaching = head + varint(1 << 3 | 2) + varint(len(label) + len(edge) + len(head)) + label
+    assert remote_write._are_labels([reaching + bytes(len(edge) + len(head))])
+    assert not remote_write._are_labels([reaching, head, head])
+    assert not remote_write._are_labels([reaching, head, head + edge + head])
+
+
+def test_more_names_than_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the rest is looked at closely."""
+    monkeypatch.setattr(sys, "maxunicode", 4)
+    labels = [remote1_pb2.Label(name=f"n{number}", value="x").SerializeToString() for number in range(3)]
+    assert [remote_write._Names()[label] for label in labels[:1]] == [chr(3)]
+    names = remote_write._Names()
+    assert [names[label] for label in labels] == [chr(3), chr(4), "\0"]
+
+
+@pytest.mark.parametrize("extra", [0xD7FE, 0xD800, 0xE000, sys.maxunicode])
+def test_2_0_names_may_be_far_back_in_the_table(extra: int) -> None:
+    """A place in the table is taken for a character's code, and some codes are none."""
+    request = remote2_pb2.Request(symbols=["", "__name__", "a", *map(str, range(extra)), "job", "zone"])
+    size = len(request.symbols)
+    request.timeseries.add(labels_refs=[1, 2, size - 2, 3, size - 1, 3]).samples.add(timestamp=NOW)
+    request.timeseries.add(labels_refs=[1, 2, size - 2, 3, size - 2, 3]).samples.add(timestamp=NOW)
+    request.timeseries.add(labels_refs=[1, 2]).samples.add(timestamp=NOW)
+    checked = check(V2, request)
+    assert (checked.counts, checked.first_index) == (Counts(2), 1)
+    assert "'job' is there twice" in str(checked.refusal)
 
 
 @pytest.mark.parametrize(
@@ -515,11 +656,11 @@ def test_only_times_are_times(times: bytes) -> None:
     """Two fields of which the first is broken into."""
     window = remote_write.Window(NOW - 10, NOW + 10)
     sample = remote1_pb2.Sample(timestamp=NOW).SerializeToString()
-    assert remote_write._are_times(sample * 2, window)
-    assert not remote_write._are_times(times + (sample * 2)[len(times) :], window)
-    assert not remote_write._are_times(sample[1:] + sample[:1] + sample, window)
+    assert remote_write._are_times(sample * 2, 7, window)
+    assert not remote_write._are_times(times + (sample * 2)[len(times) :], 7, window)
+    assert not remote_write._are_times(sample[1:] + sample[:1] + sample, 7, window)
     listed = b"\x12\x0c" + sample[1:] * 2
-    assert not remote_write._are_times(listed, window)
+    assert not remote_write._are_times(listed, 7, window)
 
 
 def test_series_of_labels_alone_has_no_sample() -> None:
