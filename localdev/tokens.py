@@ -8,26 +8,16 @@ examples:
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import psycopg
-from rich.console import Console
-from rich.table import Table
-
-from localdev import backends
+from localdev import admin
 from shared import token_store, tokens
 from shared.contract import Scope
 from shared.database import Connection
-from shared.errors import Refused
 from shared.token_store import Token
-
-
-class Failure(Exception):
-    """What to tell whoever called."""
 
 
 async def show(connection: Connection, tenant_id: str, _: argparse.Namespace) -> None:
@@ -61,34 +51,30 @@ def _made(token: Token, secret: str) -> None:
 
 
 def _print(found: Sequence[Token]) -> None:
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    columns = ("id", "name", "begins with", "scopes", "state", "created", "expires", "last used")
-    table = Table(*columns, box=None, pad_edge=False)
     now = datetime.now(UTC)
-    for token in found:
-        times = (token.created_at, token.expires_at, token.last_used_at)
-        table.add_row(token.id, token.name, token.hint, " ".join(token.scopes), token.state(now), *(_moment(at) for at in times))
-    console.print(table)
+    columns = ("id", "name", "begins with", "scopes", "state", "created", "expires", "last used")
+    admin.show(
+        columns,
+        [
+            (
+                token.id,
+                token.name,
+                token.hint,
+                " ".join(token.scopes),
+                token.state(now),
+                *map(_moment, (token.created_at, token.expires_at, token.last_used_at)),
+            )
+            for token in found
+        ],
+    )
 
 
 def _moment(at: datetime | None) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if at else "never"
 
 
-async def _run(arguments: argparse.Namespace) -> None:
-    async with await psycopg.AsyncConnection.connect(_url(), connect_timeout=3) as connection:
-        row = await (await connection.execute("SELECT id FROM tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": arguments.tenant})).fetchone()
-        if row is None:
-            names = [name for (name,) in await (await connection.execute("SELECT name FROM tenants ORDER BY name LIMIT 20")).fetchall()]
-            raise Failure(f"There is no tenant {arguments.tenant!r}; there are: {', '.join(names)}")
-        await COMMANDS[arguments.command](connection, str(row[0]), arguments)
-
-
-def _url() -> str:
-    try:
-        return backends.postgres_url()
-    except OSError:
-        raise Failure("PostgreSQL was never started here: ./task up") from None
+async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
+    await COMMANDS[arguments.command](connection, await admin.tenant_id(connection, arguments.tenant), arguments)
 
 
 def _lifetime(text: str) -> timedelta:
@@ -117,17 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    try:
-        asyncio.run(_run(_parser().parse_args(argv)))
-    except Refused as refused:
-        print(refused.detail, file=sys.stderr)
-    except psycopg.OperationalError as error:
-        print(f"PostgreSQL can't be reached: {error}\n./task up starts it.", file=sys.stderr)
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-    else:
-        return 0
-    return 1
+    return admin.run(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

