@@ -1,12 +1,14 @@
 """`python -m localdev`: the stack on this machine. `./task` calls it; `--help` explains each command."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
+from localdev import functions
 from localdev.paths import local
 from localdev.ports import ports
 from localdev.supervisor import control, state
@@ -17,6 +19,7 @@ EXAMPLES = """\
 examples:
   ./task up                            start everything, return when it is ready
   ./task up -- --wait-for ingest_otlp  return as soon as that function is ready
+  ./task up -- --with sink_archive     with the archive, which is off by default
   ./task logs -- kafka -f              follow a log
   OBSTACK_LOCAL=/tmp/second OBSTACK_PORT_OFFSET=1000 ./task up   a second stack beside the first
 """
@@ -25,6 +28,7 @@ examples:
 def up(arguments: argparse.Namespace) -> int:
     """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again."""
     console = Console()
+    _switch_on(arguments.with_functions)
     wanted = [name for name in arguments.wait_for.split(",") if name]
     try:
         with for_terminal(console) as display:
@@ -36,6 +40,17 @@ def up(arguments: argparse.Namespace) -> int:
         console.print(table(now.services))
     print(f"Ready: http://127.0.0.1:{ports()['GATEWAY_PORT']} (tenants and tokens are in {local() / 'demo.json'})")
     return 0
+
+
+def _switch_on(names: str) -> None:
+    """Optional functions, for the supervisor that will be started. Raises ValueError for unknown names, Failure when one runs without them."""
+    if not names:
+        return
+    os.environ[functions.WITH] = names
+    functions.catalogue()
+    now = state.snapshot() if state.running() else None
+    if now and (missing := set(names.split(",")) - now.services.keys()):
+        raise control.Failure(f"The stack runs without {', '.join(sorted(missing))}: ./task down, then the same again.")
 
 
 def down(_: argparse.Namespace) -> int:
@@ -76,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         if command is up:
             sub.add_argument("--wait-for", default="", metavar="A,B", help="return once these services are ready; the rest goes on")
+            sub.add_argument("--with", dest="with_functions", default="", metavar="A,B", help="functions that are off by default: sink_archive")
             sub.add_argument("--timeout", type=float, default=float("inf"), metavar="SECONDS", help="give up waiting; the stack goes on (default: never)")
         if command is logs:
             sub.add_argument("name", nargs="?", help="a service, or supervisor, or install-…")

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from shared import tokens
-from shared.contract import TOKEN_HEADER, Reason, Scope
+from shared.contract import TOKEN_HEADER, Period, Reason, Scope
 from shared.database import Connection, Database
 from shared.errors import Later, Refused
 from shared.settings import Database as Settings
@@ -38,7 +38,8 @@ BATCH, WAITING = 200, 5_000
 
 # Comparing digests takes no constant time and needs none: see `tokens.digest`.
 _LOOKUP = """
-SELECT k.sha256, k.id, k.tenant_id, k.scopes, k.expires_at, t.active, p.requests_per_second, p.bytes_per_second, p.burst_seconds, p.max_body_bytes
+SELECT k.sha256, k.id, k.tenant_id, k.scopes, k.expires_at, t.active,
+    p.index_period, p.requests_per_second, p.bytes_per_second, p.burst_seconds, p.max_body_bytes
 FROM tokens k JOIN tenants t ON t.id = k.tenant_id JOIN plans p ON p.name = t.plan
 WHERE k.sha256 = ANY(%s) AND k.revoked_at IS NULL
 """
@@ -192,12 +193,12 @@ class Authenticator:
             self._known.pop(digest, None)
             _keep(self._unknown, digest, monotonic(), CACHED_UNKNOWN)
             return None
-        _, token_id, tenant_id, scopes, expires, active, *plan = row
+        _, token_id, tenant_id, scopes, expires, active, period, *plan = row
         # Thousands of tokens share a few plans and sets of scopes.
         limits = self._once(Limits(*plan))
         # A newer version's scope is none that we could be asked for.
         usable = frozenset(Scope(scope) for scope in scopes if scope in _SCOPES)
-        tenant = Tenant(str(tenant_id), str(token_id), self._once(usable), limits)
+        tenant = Tenant(str(tenant_id), str(token_id), self._once(usable), limits, Period(period))
         self._unknown.pop(digest, None)
         found = _Known(tenant, active, expires, monotonic())
         _keep(self._known, digest, found, CACHED_TOKENS)

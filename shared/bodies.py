@@ -8,7 +8,7 @@ import asyncio
 import io
 from collections.abc import Collection
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared import memory
 from shared.codecs.compression import DECODERS
@@ -16,13 +16,14 @@ from shared.contract import BODY_SECONDS, Reason
 from shared.errors import Later, Refused
 
 
-async def read(request: Request, limit: int, encodings: Collection[str]) -> bytes:
+async def read(request: Request, limit: int, encodings: Collection[str], unnamed: str = "") -> bytes:
     """The whole body, decompressed when its Content-Encoding is one of `encodings` ("identity" and none are always taken).
 
+    `unnamed`: the coding of a body that names none.
     Raises Refused: 413 when the body is over `limit` bytes on the wire or decompressed, 415 for another encoding, 400 when it can't be decompressed or is
     not as long as its Content-Length. Raises Later when the process holds too much already.
     """
-    encoding = _encoding(request, encodings)
+    encoding = _encoding(request, encodings) or unnamed
     if not encoding:
         return await _wire(request, limit)
     # No local name for the wire's bytes: the decoder holds the only reference. Nothing else runs meanwhile, so counting afterwards lets one body over.
@@ -34,6 +35,8 @@ async def read(request: Request, limit: int, encodings: Collection[str]) -> byte
 def _encoding(request: Request, encodings: Collection[str]) -> str:
     """The one coding that was applied, or "". A list is taken as long as it names one besides identity: nobody's client compresses twice, but a bomb may."""
     named = ",".join(request.headers.getlist("content-encoding")).lower()
+    if not named:
+        return ""
     codings = [coding for part in named.split(",") if (coding := part.strip()) not in {"", "identity"}]
     # x-gzip means gzip (RFC 9110, section 8.4.1.3).
     codings = ["gzip" if coding == "x-gzip" else coding for coding in codings]
@@ -55,22 +58,34 @@ async def _all_of_it(request: Request, limit: int) -> bytes:
     declared = _declared(request)
     if declared is not None and declared > limit:
         raise Refused(Reason.TOO_LARGE, f"body over {limit} bytes", 413)
-    whole, size = io.BytesIO(), 0
-    async for chunk in request.stream():
+    # The first chunk is mostly the only one: handed out as it is. Those that follow are added to a copy.
+    first, rest, size, more = b"", None, 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if not chunk:
+            continue
         size += len(chunk)
         if size > limit:
             raise Refused(Reason.TOO_LARGE, f"body over {limit} bytes", 413)
         memory.add(len(chunk))
         if size == len(chunk):
-            # The first, and mostly the only one: handed out as it is. Those that follow are added to a copy.
-            whole = io.BytesIO(chunk)
-            whole.seek(0, io.SEEK_END)
+            first = chunk
         else:
-            whole.write(chunk)
+            rest = rest or _copied(first)
+            rest.write(chunk)
     if declared is not None and size != declared:
         # Half a protobuf message is often a valid message.
         raise Refused(Reason.UNDECODABLE, f"the body has {size} bytes, its Content-Length is {declared}")
-    return whole.getvalue()
+    return rest.getvalue() if rest else first
+
+
+def _copied(first: bytes) -> io.BytesIO:
+    whole = io.BytesIO(first)
+    whole.seek(0, io.SEEK_END)
+    return whole
 
 
 def _declared(request: Request) -> int | None:

@@ -43,6 +43,24 @@ class Scope(StrEnum):
     READ = "read"
 
 
+class Period(StrEnum):
+    """How much of a tenant's logs is in one index, by its plan: `ce_indexperiod` of a record; without the attribute it is a day."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Writes(StrEnum):
+    """What a sink does with its events."""
+
+    ON = "on"
+    HOLD = "hold"
+    """Nothing: they wait in the topic."""
+    SKIP = "skip"
+    """It lets them go, counted and not stored."""
+
+
 class Reason(StrEnum):
     """Why something was refused or became a dead letter: metric label, dead-letter attribute and word in the answer."""
 
@@ -68,11 +86,17 @@ class Reason(StrEnum):
 TENANT_LABEL: Final = "tenant_id"
 """The label, attribute and field that says whose data it is. Ours alone: a customer's own is replaced, never kept."""
 
+LOGS_INDEX: Final = "logs-tenant-"
+"""What names of OpenSearch's indices begin with; the tenant's UUID, `-` and a period follow."""
+
 TOKEN_HEADER: Final = "x-obstack-auth-token"
 TENANT_HEADER: Final = "x-scope-orgid"
 """Tenant header of Loki and Tempo."""
 PROXY_TENANT_HEADER: Final = "x-obstack-tenant"
 """Tenant header of prom-label-proxy."""
+
+NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+"""The tenant in whose name sinks try whether a backend takes anything; no customer has it, so nobody reads it."""
 
 OTLP_PREFIX: Final = "/ingest/otlp"
 PROMETHEUS_PREFIX: Final = "/ingest/prometheus"

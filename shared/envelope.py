@@ -8,23 +8,29 @@ doesn't forward keys.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from zlib import crc32
 
 from uuid_utils import UUID, uuid7
 
-from shared.contract import PROTOBUF, EventType, Reason, Source, Topic
+from shared.contract import PROTOBUF, EventType, Period, Reason, Source, Topic
 from shared.errors import Refused
 from shared.tenant import Tenant
 
 SHARDS = 4
 """Partitions' worth of keys per tenant: a noisy tenant spreads over a few partitions, never over all."""
 
+Header = tuple[str, str | bytes | None]
 _WRAPPED = "dev.knative.kafka.event"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One batch of one tenant, as it lies in a topic. `value` is raw protobuf; `time` is RFC 3339; `extensions` are attributes added on the way."""
+    """One batch of one tenant, as it lies in a topic. `value` is raw protobuf; `time` is RFC 3339; `extensions` are attributes added on the way.
+
+    `index_period` is that of the tenant's plan when the record came in: the record keeps it, so a redelivery after a change of plan finds the index of the
+    first delivery, and its documents there.
+    """
 
     id: str
     type: EventType
@@ -37,10 +43,30 @@ class Record:
     value: bytes
     traceparent: str = ""
     extensions: Mapping[str, str] = field(default_factory=dict)
+    index_period: Period = Period.DAY
 
 
-def new(tenant: Tenant, kind: EventType, source: Source, topic: Topic, value: bytes, *, spread: bytes, traceparent: str = "") -> Record:
-    """A record received now. Equal `spread` bytes (a resource, a sender) keep to one partition, so that a series or stream keeps its order."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A record's key. Equal keys lie in one partition: number `hash` modulo the topic's partitions."""
+
+    text: str
+    hash: int
+
+
+@lru_cache(10_000)
+def keys(tenant_id: str) -> tuple[Key, ...]:
+    """All keys that a tenant's records may have."""
+    return tuple(Key(text, crc32(text.encode("ascii"))) for text in (f"{tenant_id}/{shard}" for shard in range(SHARDS)))
+
+
+def key_of(tenant_id: str, sender: bytes) -> Key:
+    """The key of all that one sender (a resource, a token) of a tenant sends: what must keep its order has the same."""
+    return keys(tenant_id)[crc32(sender) % SHARDS]
+
+
+def new(tenant: Tenant, kind: EventType, source: Source, topic: Topic, value: bytes, *, key: Key, traceparent: str = "") -> Record:
+    """A record received now."""
     return Record(
         id=str(uuid7()),
         type=kind,
@@ -49,9 +75,10 @@ def new(tenant: Tenant, kind: EventType, source: Source, topic: Topic, value: by
         tenant_id=tenant.id,
         token_id=tenant.token_id,
         topic=topic,
-        key=f"{tenant.id}/{crc32(spread) % SHARDS}",
+        key=key.text,
         value=value,
         traceparent=traceparent if _is_traceparent(traceparent) else "",
+        index_period=tenant.index_period,
     )
 
 
@@ -62,36 +89,56 @@ class Dead:
     value: bytes
     reason: Reason
     detail: str
+    status: str = ""
+    """What the backend answered: an HTTP status, or the name of a gRPC code."""
+    part: str = ""
+    """Which part of the batch, by numbers with dots: the same however often the batch is delivered, whatever else of it is refused. Empty: all of it."""
 
 
-def dead_letter(record: Record, dead: Dead, sink: str, part: int) -> Record:
-    """Part number `part` of `record`, which `sink` can never store, with the reason; key and old attributes untouched."""
+def dead_letter(record: Record, dead: Dead, sink: str) -> Record:
+    """The part of `record` that `sink` can never store, with the reason; key and old attributes untouched."""
     printable = "".join(c if " " <= c <= "~" else "?" for c in dead.detail)[:500]
-    # A replayed part that dies again is a part of that part: ids made of record id and part must never meet.
-    numbers = ".".join(filter(None, (record.extensions.get("part"), str(part))))
-    return replace(record, value=dead.value, extensions={**record.extensions, "reason": dead.reason, "detail": printable, "sink": sink, "part": numbers})
+    # A replayed part that dies again as a whole is the same letter; else what dies of it is a part of that part.
+    part = ".".join(filter(None, (record.extensions.get("part"), dead.part)))
+    optional = {name: value for name, value in (("part", part), ("status", dead.status)) if value}
+    return replace(record, value=dead.value, extensions={**record.extensions, "reason": dead.reason, "detail": printable, "sink": sink, **optional})
 
 
-def kafka_headers(record: Record) -> list[tuple[str, str | bytes | None]]:
+def kafka_headers(record: Record) -> list[Header]:
     """Headers of the Kafka protocol binding, binary mode. Never a null value: one would make KafkaSource drop its whole poll."""
-    attributes = {
-        "specversion": "1.0",
-        "id": record.id,
-        "type": record.type,
-        "source": record.source,
-        "time": record.time,
-        "tenantid": record.tenant_id,
-        "tokenid": record.token_id,
-        "topic": record.topic,
-        "partitionkey": record.key,
-        **record.extensions,
-    }
+    headers = [
+        *_lasting(record.type, record.source, record.topic, record.tenant_id, record.token_id),
+        ("ce_id", record.id.encode("ascii")),
+        ("ce_time", record.time.encode("ascii")),
+        ("ce_partitionkey", record.key.encode("ascii")),
+    ]
     if record.traceparent:
-        attributes["traceparent"] = record.traceparent
+        headers.append(("ce_traceparent", record.traceparent.encode("ascii")))
+    if record.index_period is not Period.DAY:
+        headers.append(("ce_indexperiod", record.index_period.encode("ascii")))
+    if record.extensions:
+        headers += [(f"ce_{name}", value.encode("ascii")) for name, value in record.extensions.items()]
+    return headers
+
+
+@lru_cache(10_000)
+def _lasting(kind: EventType, source: Source, topic: Topic, tenant_id: str, token_id: str) -> list[Header]:
+    """Those that a token's records of one signal have in common: half of the work."""
+    attributes = {"specversion": "1.0", "type": kind, "source": source, "tenantid": tenant_id, "tokenid": token_id, "topic": topic}
     return [*((f"ce_{name}", value.encode("ascii")) for name, value in attributes.items()), ("content-type", PROTOBUF.encode())]
 
 
-_KNOWN = frozenset({"specversion", "id", "type", "source", "time", "tenantid", "tokenid", "topic", "partitionkey", "traceparent"})
+def attributes(record: Record) -> dict[str, str]:
+    """The attributes of a record's event, by their names without any prefix."""
+    return {name[3:]: value.decode("ascii") for name, value in kafka_headers(record) if name.startswith("ce_") and isinstance(value, bytes)}
+
+
+def event_headers(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Headers of the HTTP protocol binding, binary mode: what `from_event` reads."""
+    return {"content-type": PROTOBUF, **{f"ce-{name}": value for name, value in attributes.items()}}
+
+
+_KNOWN = frozenset({"specversion", "id", "type", "source", "time", "tenantid", "tokenid", "topic", "partitionkey", "traceparent", "indexperiod"})
 
 
 def from_event(headers: Mapping[str, str], body: bytes) -> Record:
@@ -115,6 +162,7 @@ def from_event(headers: Mapping[str, str], body: bytes) -> Record:
             value=body,
             traceparent=attributes.get("traceparent", ""),
             extensions={name: value for name, value in attributes.items() if name not in _KNOWN},
+            index_period=Period(attributes.get("indexperiod", Period.DAY)),
         )
     except (KeyError, ValueError) as error:
         raise Refused(Reason.NOT_AN_EVENT, f"not an event of this pipeline: {error}") from None

@@ -34,13 +34,19 @@ class Later(Exception):
         return self.detail
 
 
+class Trouble(Later):
+    """The backend itself is in trouble, whoever's data it is: away, silent, failing, or wrongly set up. What a circuit breaker counts."""
+
+
 @dataclass(eq=False)
 class Never(Exception):
-    """The backend will never take this. `named`: it said why; without, only a neighbour's success shows that the batch, not the backend, is at fault."""
+    """The backend will never take this. `named`: it said why; without, only the success of a record that is surely good shows that the data is at fault."""
 
     reason: Reason
     detail: str
     named: bool = True
+    status: str = ""
+    """The backend's own code, if it is the one that refuses."""
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

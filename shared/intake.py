@@ -51,7 +51,8 @@ class Batch:
     signal: str
     parts: Sequence[bytes]
     records: int
-    spread: bytes
+    spread: bytes | None
+    """What tells a sender whose records keep their order; None where order is nothing to anybody."""
     traceparent: str
 
 
@@ -68,11 +69,11 @@ class Intake:
         """Whose request it is. Raises Refused (401, 403), Later."""
         return await self._tokens.tenant(headers, scope)
 
-    async def body(self, request: Request, tenant: Tenant, encodings: Collection[str]) -> bytes:
-        """The request's body, decompressed, if the tenant's plan lets it in. Raises Refused (400, 413, 415, 429), Later."""
+    async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:
+        """The request's body, decompressed, if the tenant's plan lets it in. `unnamed`: see `bodies.read`. Raises Refused (400, 413, 415, 429), Later."""
         declared = int(request.headers.get("content-length", "0")) if request.headers.get("content-length", "0").isdecimal() else 0
         await self._limits.check(tenant, declared)
-        body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings)
+        body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings, unnamed)
         await self._limits.charge(tenant, len(body) - declared)
         return body
 
@@ -97,9 +98,8 @@ class Intake:
 
     async def publish(self, tenant: Tenant, batch: Batch) -> None:
         """Return when all in-sync replicas have every part. Raises Later: then the client sends all of it again."""
-        records = [
-            envelope.new(tenant, batch.kind, batch.source, batch.topic, part, spread=batch.spread, traceparent=batch.traceparent) for part in batch.parts
-        ]
+        key = self._topics.gather(batch.topic, envelope.keys(tenant.id)) if batch.spread is None else envelope.key_of(tenant.id, batch.spread)
+        records = [envelope.new(tenant, batch.kind, batch.source, batch.topic, part, key=key, traceparent=batch.traceparent) for part in batch.parts]
         if len(records) == 1:
             await self._topics.publish(records[0])
         else:

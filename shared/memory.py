@@ -4,8 +4,6 @@ Every request has a hold, opened by the server's side (`shared.runtime`, the gRP
 bytes for it, as they came or decompressed, adds them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from shared.errors import Later
@@ -20,26 +18,27 @@ class Memory:
         self.held = 0
         metrics.HELD_BYTES.set_function(lambda: self.held)
 
-    @contextmanager
-    def hold(self) -> Iterator["Hold"]:
+    def hold(self) -> "Hold":
         """A request's share, for the length of the block; what `add` finds in this context."""
-        hold = Hold(self)
-        before = _current.set(hold)
-        try:
-            yield hold
-        finally:
-            _current.reset(before)
-            self.held -= hold.bytes
+        return Hold(self)
 
 
 class Hold:
-    """What one request keeps."""
+    """What one request keeps. A class and not a generator under `contextmanager`, which costs three times as much."""
 
-    __slots__ = ("_memory", "bytes")
+    __slots__ = ("_before", "_memory", "bytes")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self.bytes = 0
+
+    def __enter__(self) -> "Hold":
+        self._before = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._before)
+        self._memory.held -= self.bytes
 
     def add(self, size: int) -> None:
         """Keep `size` bytes more. Raises Later when the process holds too much already."""

@@ -1,27 +1,32 @@
 """Publishing with a promise: `publish` returns after acks=all, or raises Later. The only module that imports a Kafka client.
 
-librdkafka calls back on the thread that polls, never on the event loop: one thread polls, and hands all deliveries of a poll over in one wake-up.
-An idempotent producer keeps order and adds no duplicates by its own retries; a timed-out record may still be in the log ("possibly persisted"), which is why
-everything behind is idempotent by record id.
+librdkafka calls back when it is polled, so the event loop polls it, every millisecond while a record is under way: a thread of its own would fight the loop
+for the interpreter's lock, 5 ms at a time. An idempotent producer keeps order and adds no duplicates by its own retries; a timed-out record may still be in
+the log ("possibly persisted"), which is why everything behind is idempotent by record id.
 """
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
-from threading import Event, Thread
 from time import monotonic
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Histogram
 
 from shared.contract import MAX_RECORD_BYTES, Reason
-from shared.envelope import Record, kafka_headers
+from shared.envelope import Key, Record, kafka_headers
 from shared.errors import Later, Refused
 from shared.settings import Broker
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
+
+POLL_SECONDS, IDLE_SECONDS = 0.001, 1.0
+"""How often the client is asked for acknowledgements while some are due; and else, for what it has to log."""
+TURN_SECONDS = 0.05
+"""How long records gather in the same partitions."""
 
 
 @cache
@@ -30,7 +35,7 @@ def _seconds(topic: str) -> Histogram:
 
 
 class Publisher:
-    """A producer for one event loop. Open it in `start`, close it at the end: `close` flushes."""
+    """A producer for one event loop. Open it in `start`, close it at the end: `close` waits for what is under way."""
 
     def __init__(self, settings: Broker) -> None:
         self._timeout = settings.publish_timeout_seconds
@@ -40,11 +45,11 @@ class Publisher:
                 "client.id": settings.function_name,
                 "acks": "all",
                 "enable.idempotence": True,
-                "linger.ms": 1,
+                "linger.ms": 0.3,
                 "delivery.timeout.ms": int(self._timeout * 1000),
                 "message.max.bytes": MAX_RECORD_BYTES + 65_536,
                 "queue.buffering.max.kbytes": 131_072,
-                "partitioner": "murmur2_random",
+                "partitioner": "consistent_random",  # CRC-32 of the key, as Key.hash
                 "allow.auto.create.topics": False,
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": 4,
@@ -52,10 +57,22 @@ class Publisher:
             logger=log,
         )
         self._loop = asyncio.get_running_loop()
-        self._delivered: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
-        self._closing = Event()
-        self._poller = Thread(target=self._poll, name="kafka-poll", daemon=True)
-        self._poller.start()
+        self._waiting = 0
+        self._timer = self._loop.call_later(IDLE_SECONDS, self._poll)
+        self._partitions: dict[str, int] = {}
+        self._turn, self._turn_ends = 0, 0.0
+
+    def gather(self, topic: str, keys: Sequence[Key]) -> Key:
+        """The key, of those that a record may have, which brings it together with others that are sent now.
+
+        The client sends a request for each partition, whatever is in it: with a thousand tenants spread over all partitions that costs as much as all the
+        rest. So all prefer the same partition, the next one with the next turn, and each takes what its keys allow that comes nearest.
+        """
+        now = monotonic()
+        if now >= self._turn_ends:
+            self._turn, self._turn_ends = self._turn + 1, now + TURN_SECONDS
+        turn, partitions = self._turn, self._partitions.get(topic, 1)
+        return min(keys, key=lambda key: (key.hash - turn) % partitions)
 
     async def publish(self, record: Record, topic: str | None = None) -> None:
         """Append to the record's topic (or another) and wait until all in-sync replicas have it.
@@ -67,35 +84,46 @@ class Publisher:
         future: asyncio.Future[None] = self._loop.create_future()
         topic, began = topic or record.topic, monotonic()
 
-        def done(error: KafkaError | None, _: Message) -> None:
-            self._delivered.append((future, error))
+        def done(error: KafkaError | None, message: Message) -> None:
+            self._waiting -= 1
+            if error is None:
+                self._learn(topic, message.partition())
+            if future.done():  # its client is gone
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(Later(f"broker: {error.str()}"))
 
         try:
             self._producer.produce(topic, record.value, record.key, headers=kafka_headers(record), on_delivery=done)
         except (BufferError, KafkaException) as error:
             raise Later(f"broker: {error}") from error
+        if self._waiting:
+            self._producer.poll(0)  # the loop's timers are no finer than a millisecond, which is long for those who wait
+        else:
+            self._poll_in(POLL_SECONDS)
+        self._waiting += 1
         await future
         _seconds(topic).observe(monotonic() - began)
 
     async def close(self) -> None:
         """Wait for what is under way, at most the publish timeout, then stop polling."""
-        await asyncio.to_thread(self._producer.flush, self._timeout)
-        self._closing.set()
-        await asyncio.to_thread(self._poller.join)
-        self._settle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                while self._waiting:  # noqa: ASYNC110 an event would be set for every record, for this once
+                    await asyncio.sleep(POLL_SECONDS)
+        self._timer.cancel()
 
     def _poll(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
-            if self._delivered:
-                self._loop.call_soon_threadsafe(self._settle)
+        self._producer.poll(0)
+        self._poll_in(POLL_SECONDS if self._waiting else IDLE_SECONDS)
 
-    def _settle(self) -> None:
-        while self._delivered:
-            future, error = self._delivered.popleft()
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(Later(f"broker: {error.str()}"))
+    def _poll_in(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._poll)
+
+    def _learn(self, topic: str, partition: int | None) -> None:
+        """A topic has as many partitions as were seen, from 0 on. Taking it for fewer than it has costs time, and nothing else."""
+        if partition is not None and partition >= self._partitions.get(topic, 1):
+            self._partitions[topic] = partition + 1

@@ -3,8 +3,10 @@
 A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no value printed.
 """
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contract import Writes
 
 
 class Settings(BaseSettings):
@@ -55,31 +57,75 @@ class Sessions(Database):
 
     session_secret: SecretStr = Field(min_length=32)
     session_hours: float = Field(default=12.0, gt=0)
+    reads_per_tenant: int = Field(default=20, gt=0)
+    """Reads of one tenant under way at the same time in each instance."""
     loki_url: str
     prom_label_proxy_url: str
     tempo_url: str
     opensearch_url: str
 
 
-class LokiSink(Broker):
-    """Broker for the dead letters, Loki for the rest."""
+class Sink(Broker):
+    """Broker for the dead letters, a backend for the rest."""
+
+    backend_timeout_seconds: float = Field(default=5.0, gt=0)
+    """Until the backend must have answered a request; a slow one is asked again later, so that it doesn't hold the function's connections."""
+
+
+class LokiSink(Sink):
+    """Loki."""
 
     loki_url: str
 
 
-class OpenSearchSink(Broker):
-    """Broker for the dead letters, OpenSearch for the rest."""
+class OpenSearchSink(Sink):
+    """OpenSearch."""
 
     opensearch_url: str
+    opensearch_writes: Writes = Writes.ON
 
 
-class PrometheusSink(Broker):
-    """Broker for the dead letters, Prometheus for the rest."""
+class OpenSearchSetup(Settings):
+    """OpenSearch's set-up; ages in days, counted from the end of an index's period."""
+
+    opensearch_url: str
+    opensearch_warm_days: int = Field(default=8, ge=1)
+    """Later than the oldest records that ingest takes (7 days): what is merged should be complete."""
+    opensearch_delete_days: int = Field(default=30, ge=2)
+    opensearch_warm_nodes: str = Field(default="", pattern=r"^(\w+=\w+)?$")
+    """Where warm indices move to: nodes with this attribute, as `temp=warm`; empty: they stay."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "OpenSearchSetup":
+        if self.opensearch_warm_days >= self.opensearch_delete_days:
+            raise ValueError("OPENSEARCH_WARM_DAYS must be less than OPENSEARCH_DELETE_DAYS")
+        return self
+
+
+class PrometheusSink(Sink):
+    """Prometheus, or whoever else takes remote_write and OTLP."""
 
     prometheus_url: str
 
 
-class TempoSink(Broker):
-    """Broker for the dead letters, Tempo's OTLP/gRPC receiver (host:port) for the rest."""
+class TempoSink(Sink):
+    """Tempo's OTLP/gRPC receiver (host:port)."""
 
     tempo_otlp_endpoint: str
+
+
+class ObjectStore(Settings):
+    """S3, or what speaks its protocol: the dead letters and the archive, in one bucket."""
+
+    s3_bucket: str
+    s3_endpoint_url: str = ""
+    """Empty: Amazon's own."""
+    s3_timeout_seconds: float = Field(default=5.0, gt=0)
+    aws_region: str = "us-east-1"
+    aws_access_key_id: SecretStr | None = None
+    """Without key and secret: the role that the platform gives the function."""
+    aws_secret_access_key: SecretStr | None = None
+
+
+class ArchiveSink(Sink, ObjectStore):
+    """The archive."""

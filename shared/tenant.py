@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from shared.contract import MAX_BODY_BYTES, Scope
+from shared.contract import MAX_BODY_BYTES, Period, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +31,5 @@ class Tenant:
     token_id: str
     scopes: frozenset[Scope]
     limits: Limits = UNLIMITED
+    index_period: Period = Period.DAY
+    """Of its plan."""

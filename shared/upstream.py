@@ -1,4 +1,6 @@
-"""HTTP to the backends: one pool, one deadline, no retry of its own (the trigger retries; a second layer would multiply)."""
+"""HTTP to the backends: one pool, one deadline. No retry (the trigger retries; a second layer would multiply) but one: a connection that was kept may be gone
+when it is used again, which says nothing about the backend.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +10,17 @@ import aiohttp
 from yarl import URL
 
 from shared.contract import RETRY_AFTER_SECONDS
-from shared.errors import Later
+from shared.errors import Trouble
 
 _ONE_GO = 1024 * 1024
 
 
-class Slow(Later):
+class Slow(Trouble):
     """The backend was reached and didn't answer in time."""
+
+
+class _Dropped(Trouble):
+    """The connection ended under a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,12 @@ class Answer:
 class Upstream:
     """A backend at a base URL. Open it with `async with` in `start`."""
 
-    def __init__(self, url: str, timeout: float = 20.0) -> None:
+    def __init__(self, url: str, timeout: float) -> None:
+        """timeout: seconds for an answer as a whole (`post`), or for each part of one (`open`)."""
         self.url = url.rstrip("/")
-        self._unread = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=timeout)
+        self._unread = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=timeout)
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout, connect=3),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=2),
             connector=aiohttp.TCPConnector(limit=64),
             auto_decompress=True,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -57,25 +64,32 @@ class Upstream:
         await self._session.close()
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send bytes as they are. Raises Later when the backend can't be reached or doesn't answer in time."""
+        """Send bytes as they are. Raises Trouble when the backend can't be reached or doesn't answer in time."""
+        try:
+            return await self._post(path, body, headers)
+        except _Dropped:
+            return await self._post(path, body, headers)
+
+    async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
             # aiohttp writes bytes in one go and warns when they are many; a stream it writes bit by bit, with Content-Length all the same.
             data = BytesIO(body) if len(body) > _ONE_GO else body
             async with self._session.post(self.url + path, data=data, headers=headers) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Later(f"{self.url}: {type(error).__name__}") from error
+            dropped = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
+            raise (_Dropped if dropped else Trouble)(f"{self.url}: {type(error).__name__}") from error
 
     async def open(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> aiohttp.ClientResponse:
         """The answer, not yet read and encoded as it came; whoever asked reads and closes it. `path` (with its query string) is sent as it is.
 
-        Raises Later when the backend can't be reached, Slow when it is silent for longer than the timeout.
+        Raises Trouble when the backend can't be reached, Slow when it is silent for longer than the timeout.
         """
         url = URL(self.url + path, encoded=True)
         try:
             return await self._session.request(method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread)
         except aiohttp.ServerTimeoutError as error:
-            kind = Later if isinstance(error, aiohttp.ConnectionTimeoutError) else Slow
+            kind = Trouble if isinstance(error, aiohttp.ConnectionTimeoutError) else Slow
             raise kind(f"{self.url}: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Later(f"{self.url}: {type(error).__name__}") from error
+            raise Trouble(f"{self.url}: {type(error).__name__}") from error

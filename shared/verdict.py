@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from shared.contract import RETRY_AFTER_SECONDS, Reason
-from shared.errors import Later, Never
+from shared.errors import Later, Never, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,13 @@ class Means(Enum):
 
     DONE = auto()
     TRANSIENT = auto()
-    """The backend is in trouble or busy: the same again later."""
+    """The backend is in trouble: the same again later, and nothing else of anybody until then."""
+    BUSY = auto()
+    """This tenant is over a limit of the backend's: the same again later; others go on."""
     CONFIGURATION = auto()
     """Someone has to mend a setting, ours or the backend's: hold everything and say so loudly."""
+    UNKNOWN = auto()
+    """No row knows it: hold this, and say so loudly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +47,25 @@ class Row:
 
 
 def means(table: Sequence[Row], code: int | str, message: str) -> Means | Refusal:
-    """What an answer means; of an answer that no row knows, that someone has to look."""
-    return next((row.means for row in table if code in row.codes and row.words in message), Means.CONFIGURATION)
+    """What an answer means."""
+    return next((row.means for row in table if code in row.codes and row.words in message), Means.UNKNOWN)
 
 
 def judge(table: Sequence[Row], code: int | str, message: str, backend: str, retry_after: int = RETRY_AFTER_SECONDS) -> None:
     """Return when the answer means done. Raises Never and Later."""
     verdict, said = means(table, code, message), f"{backend}: {code} {message[:400]}"
-    if verdict is Means.DONE:
-        return
-    if isinstance(verdict, Refusal):
-        raise Never(verdict.reason, said, verdict.named)
-    if verdict is Means.CONFIGURATION:
-        log.error("held, and no batch can mend it; check the backend's settings and this function's: %s", said)
-    raise Later(said, retry_after)
+    match verdict:
+        case Means.DONE:
+            return
+        case Refusal():
+            raise Never(verdict.reason, said, verdict.named, str(code))
+        case Means.BUSY:
+            raise Later(said, retry_after)
+        case Means.TRANSIENT:
+            raise Trouble(said, retry_after)
+        case Means.CONFIGURATION:
+            log.error("held, and no batch can mend it; check the backend's settings and this function's: %s", said)
+            raise Trouble(said, retry_after)
+        case Means.UNKNOWN:
+            log.error("held, since nobody knows what this answer means: %s", said)
+            raise Later(said, retry_after)

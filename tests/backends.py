@@ -66,7 +66,7 @@ class HttpBackend(AbstractContextManager["HttpBackend"]):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 backend.asked.append(asked)
                 backend.reached.set()
@@ -80,7 +80,7 @@ class HttpBackend(AbstractContextManager["HttpBackend"]):
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_PUT = do_POST  # noqa: N815 the base class looks for it
+            do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815 the base class looks for them
 
             def log_message(self, *_: Any) -> None: ...
 

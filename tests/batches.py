@@ -29,7 +29,7 @@ TOPICS = {
 def record(kind: EventType, value: bytes, tenant_id: str | None = None, **changes: Any) -> Record:
     """A record received now, of a new tenant if none is given."""
     tenant = Tenant(tenant_id or str(uuid4()), str(uuid4()), frozenset())
-    return replace(envelope.new(tenant, kind, Source.OTLP, TOPICS[kind], value, spread=b""), **changes)
+    return replace(envelope.new(tenant, kind, Source.OTLP, TOPICS[kind], value, key=envelope.key_of(tenant.id, b"")), **changes)
 
 
 def headers(record: Record) -> dict[str, str]:

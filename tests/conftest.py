@@ -14,6 +14,7 @@ import pytest
 from localdev import paths
 from shared import tokens
 from tests.edges import STANDARD, Broker, Database
+from tests.s3 import S3
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def add_customer(
     return Customer(str(tenant_id), str(token_id), token)
 
 
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """The real S3 server of `./task up`, empty, in a folder of the tests' own."""
+    with S3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
 @dataclass(frozen=True)
 class Stack:
     """The running stack: `demo.json` (design: gateway, functions, backends, tenants)."""
@@ -102,6 +110,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     """
     os.environ.setdefault("OBSTACK_LOCAL", str(paths.ROOT / ".local" / "test"))
     os.environ.setdefault("OBSTACK_PORT_OFFSET", "20000")
+    os.environ.setdefault("OBSTACK_WITH", "sink_archive")
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         sys.stderr.write("\nstarting the tests' stack; the first time on a machine this compiles the backends\n")

@@ -7,8 +7,8 @@ import asyncio
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Condition
 from typing import Any
+from zlib import crc32
 
 import psycopg
 from confluent_kafka import KafkaError, KafkaException
@@ -25,49 +25,49 @@ class Message:
     value: bytes
     headers: dict[str, str]
 
+    def partition(self) -> int:
+        return crc32(self.key.encode()) % PARTITIONS
+
+
+PARTITIONS = 8
+
 
 @dataclass
 class Broker:
-    """Topics in memory. `error`: what every delivery report says; `full`: the client's queue takes nothing more."""
+    """Topics in memory. `error`: what every delivery report says; `full`: the client's queue takes nothing more; `silent`: no report comes."""
 
     messages: list[Message] = field(default_factory=list)
     error: KafkaError | None = None
     full: bool = False
+    silent: bool = False
 
     def producer(self, _: dict[str, Any], **__: Any) -> "Producer":
         return Producer(self)
 
 
 class Producer:
-    """confluent-kafka's Producer: delivery reports come from `poll`, on the polling thread."""
+    """confluent-kafka's Producer: delivery reports come from `poll`."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._reports: deque[Any] = deque()
-        self._waiting = Condition()
 
     def produce(self, topic: str, value: bytes, key: str, headers: list[tuple[str, bytes]], on_delivery: Any) -> None:
         if self._broker.full:
             raise BufferError("Local: Queue full")
         if topic == "unknown":
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        message = Message(topic, key, value, {name: text.decode("ascii") for name, text in headers})
         if self._broker.error is None:
-            self._broker.messages.append(Message(topic, key, value, {name: text.decode("ascii") for name, text in headers}))
-        with self._waiting:
-            self._reports.append((on_delivery, self._broker.error))
-            self._waiting.notify()
+            self._broker.messages.append(message)
+        if not self._broker.silent:
+            self._reports.append((on_delivery, self._broker.error, message))
 
-    def poll(self, timeout: float) -> int:
-        with self._waiting:
-            self._waiting.wait_for(lambda: self._reports, timeout)
-            reports, self._reports = list(self._reports), deque()
-        for report, error in reports:
-            report(error, None)
+    def poll(self, _: float) -> int:
+        reports, self._reports = list(self._reports), deque()
+        for report, error, message in reports:
+            report(error, message)
         return len(reports)
-
-    def flush(self, _: float) -> int:
-        self.poll(0)
-        return 0
 
 
 STANDARD = (500.0, 50_000_000.0, 10.0, 64 * 1024 * 1024)
@@ -76,22 +76,24 @@ STANDARD = (500.0, 50_000_000.0, 10.0, 64 * 1024 * 1024)
 
 @dataclass
 class Database:
-    """Rows of the token look-up by the token's digest; any other statement is kept and answered from `answers`, or with no rows.
+    """Rows of the token look-up by the token's digest, and of the look-ups of `users` (with `id`, `email`, `row`).
 
+    Any other statement is kept and answered from `answers`, or with no rows.
     `down`: every connection fails; `frozen`: nothing is answered, cancelled or not; `asked`: how many questions there were.
     """
 
     tokens: dict[bytes, tuple[Any, ...]] = field(default_factory=dict)
+    users: list[Any] = field(default_factory=list)
     down: bool = False
     frozen: bool = False
     asked: int = 0
     statements: list[tuple[str, Any]] = field(default_factory=list)
     answers: deque[list[tuple[Any, ...]]] = field(default_factory=deque)
 
-    def add(self, token: str, row: tuple[Any, ...], plan: tuple[float, ...] = STANDARD) -> None:
+    def add(self, token: str, row: tuple[Any, ...], plan: tuple[float, ...] = STANDARD, period: str = "day") -> None:
         """`row`: token id, tenant id, scopes, expiry, whether the tenant is active."""
         digest = tokens.digest(token)
-        self.tokens[digest] = (digest, *row, *plan)
+        self.tokens[digest] = (digest, *row, period, *plan)
 
     def pool(self, *_: Any, **__: Any) -> "Pool":
         return Pool(self)
@@ -120,6 +122,8 @@ class Pool:
     async def execute(self, statement: str, parameters: Any = None) -> "Cursor":
         if "sha256 = ANY" in statement:
             return Cursor([row for digest in parameters[0] if (row := self._database.tokens.get(digest))])
+        if "FROM users u" in statement:
+            return Cursor([user.row for user in self._database.users if parameters[0] in {user.id, user.email}])
         self._database.statements.append((statement, parameters))
         return Cursor(self._database.answers.popleft() if self._database.answers else [])
 

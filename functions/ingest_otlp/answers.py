@@ -3,6 +3,7 @@
 Source: OTLP specification 1.x, § OTLP/HTTP Response. Clients retry 429, 502, 503 and 504 only, so trouble of ours is 503, never 500.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf import json_format
@@ -35,7 +36,12 @@ _TAKEN: Final = Response(b"", 200, None, PROTOBUF)
 
 def media_type(request: Request) -> str:
     """The request's media type without its parameters, in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _media_type(request.headers.get("content-type", ""))
+
+
+@lru_cache(100)
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
 
 
 def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
@@ -55,11 +61,13 @@ def refuse(request: Request, error: Refused | Later) -> Response:
     if error.status == 400:
         violation = error_details_pb2.BadRequest.FieldViolation(description=error.detail)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else _HEADERS.get(error.status)
+    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else _HEADERS.get(error.status) or _ACCEPTED.get(error.reason)
     return _write(request, status, error.status, headers)
 
 
 _HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
+_ACCEPTED: Final = {Reason.ENCODING: {"accept-encoding": "gzip, zstd, deflate"}, Reason.MEDIA_TYPE: {"accept": f"{PROTOBUF}, {JSON}"}}
+"""What would have been taken, with a 415 (RFC 9110, § 15.5.16)."""
 
 
 def _write(request: Request, message: Message, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.query import answers, opensearch, relay, routes
+from functions.query.reads import Reads
 from functions.query.routes import Backend
 from functions.query.session import Sessions
 from functions.query.static import Page
@@ -35,24 +36,25 @@ class Needs:
     usage: Usage
     sessions: Sessions
     own_tokens: Tokens
+    reads: Reads
     backends: Mapping[Backend, Upstream]
     opensearch: AsyncOpenSearch
 
 
 @asynccontextmanager
 async def start() -> AsyncIterator[Needs]:
-    """Open the database pools and the backends' connection pools."""
+    """Open the database pool and the backends' connection pools."""
     settings = Settings()
     urls = {Backend.LOKI: settings.loki_url, Backend.PROMETHEUS: settings.prom_label_proxy_url, Backend.TEMPO: settings.tempo_url}
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(Authenticator(settings))
         usage = await stack.enter_async_context(Usage(settings, tokens.database))
-        users = await stack.enter_async_context(Users(settings))
+        users = await stack.enter_async_context(Users(settings, tokens.database))
         backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS)) for name, url in urls.items()}
         client = opensearch.connect(settings.opensearch_url)
         stack.push_async_callback(client.close)
         sessions = Sessions(settings, users)
-        yield Needs(Page(), tokens, usage, sessions, Tokens(sessions, tokens.database), backends, client)
+        yield Needs(Page(), tokens, usage, sessions, Tokens(sessions, tokens.database), Reads(settings.reads_per_tenant), backends, client)
 
 
 function = Function(start, answers.refuse)
@@ -65,9 +67,11 @@ async def handle(request: Request, needs: Needs) -> Response:
     if own := await needs.sessions.answer(request, path) or await needs.own_tokens.answer(request, path) or needs.page.answer(request, path):
         return own
     if (request.method, path) == ("GET", opensearch.PATH):
-        return await opensearch.search(request, needs.opensearch, await reader(request, needs))
+        tenant_id = await reader(request, needs)
+        with needs.reads.one(tenant_id):
+            return await opensearch.search(request, needs.opensearch, tenant_id)
     route, below = routes.find(request.method, path)
-    return await relay.relay(request, route, below, await reader(request, needs), needs.backends[route.backend])
+    return await relay.relay(request, route, below, await reader(request, needs), needs.backends[route.backend], needs.reads)
 
 
 async def reader(request: Request, needs: Needs) -> str:

@@ -1,8 +1,8 @@
 """Full text: the search is built from the user's words and numbers; a body or an index name of his is never passed on.
 
 `GET /query/api/logs/search?q=&from=&to=&size=&cursor=&timeline=` → {"total", "total_exact", "hits", "next", "timeline"}, newest first. The index pattern names
-the tenant's own indices (UUID, so no prefix of another) and a filter on `tenant_id` says it once more. `timeline=60` counts records in about 60 parts of the
-time asked for: [[start in ms, all, warnings, errors], …].
+the tenant's own indices of any period (UUID, so no prefix of another) and a filter on `tenant_id` says it once more. `timeline=60` counts records in about
+60 parts of the time asked for: [[start in ms, all, warnings, errors], …].
 """
 
 import base64
@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from functions.query import answers, parameters, times
 from functions.query.relay import tenant_uuid
-from shared.contract import QUERY_PREFIX, TENANT_LABEL, Reason
+from shared.contract import LOGS_INDEX, QUERY_PREFIX, TENANT_LABEL, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
 from shared.upstream import Slow
@@ -53,7 +53,7 @@ async def search(request: Request, client: AsyncOpenSearch, tenant_id: str) -> R
         raise Refused(Reason.INVALID, f"unknown parameter {unknown[0][:40]!r}: known are {', '.join(sorted(KNOWN))}")
     given = dict(parameters.select(pairs, KNOWN, (), ""))
     body = build(given, tenant_id, time_ns())
-    found = await _ask(client, f"logs-tenant-{tenant_uuid(tenant_id)}-*", body)
+    found = await _ask(client, f"{LOGS_INDEX}{tenant_uuid(tenant_id)}-*", body)
     metrics.QUERIES.labels("opensearch", "2xx").inc()
     return answers.data(page(found, body["size"]))
 

@@ -6,6 +6,7 @@ Back come status, body as encoded, and the few headers that describe it.
 
 import logging
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from functions.query import parameters
 from functions.query.answers import DATA_HEADERS
+from functions.query.reads import Reads
 from functions.query.routes import CONFINED_BY, REPEATED, Backend, Route
 from shared.errors import Later
 from shared.telemetry import metrics
@@ -36,16 +38,22 @@ def tenant_uuid(tenant_id: str) -> str:
     return tenant_id
 
 
-async def relay(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream) -> "Streamed":
-    """Ask the backend as this tenant. Raises Refused for parameters that can't be read, Later (or Slow) when the backend doesn't answer."""
+async def relay(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, reads: Reads) -> "Streamed":
+    """Ask the backend as this tenant.
+
+    Raises Refused for parameters that can't be read or too many reads at a time, Later (or Slow) when the backend doesn't answer.
+    """
     pairs = parameters.select(await parameters.read(request), route.parameters, REPEATED, route.needed)
     # Without an Accept-Encoding the HTTP client would ask for gzip on its own, and a caller who can't read it would get it.
     headers = {"accept": request.headers.get("accept", "*/*"), "accept-encoding": request.headers.get("accept-encoding", "identity")}
     headers[CONFINED_BY[route.backend]] = tenant_uuid(tenant_id)
-    response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
-    metrics.QUERIES.labels(route.backend, f"{response.status // 100}xx").inc()
-    returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
-    return Streamed(response, {**returned, **DATA_HEADERS})
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(reads.one(tenant_id))
+        response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
+        metrics.QUERIES.labels(route.backend, f"{response.status // 100}xx").inc()
+        returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
+        until_the_end.callback(response.close)
+        return Streamed(response, {**returned, **DATA_HEADERS}, until_the_end.pop_all())
 
 
 async def _open(upstream: Upstream, backend: Backend, method: str, path: str, headers: dict[str, str], encoded: str) -> aiohttp.ClientResponse:
@@ -72,10 +80,10 @@ def _away(backend: Backend, error: Later) -> Later:
 
 
 class Streamed(StreamingResponse):
-    """A backend's answer on its way through; the backend's connection is given back whatever happens."""
+    """A backend's answer on its way through. `end`: what gives the backend's connection and the tenant's place back, whatever happens."""
 
-    def __init__(self, response: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
-        self._response = response
+    def __init__(self, response: aiohttp.ClientResponse, headers: Mapping[str, str], end: ExitStack) -> None:
+        self._response, self._end = response, end
         super().__init__(self._chunks(), response.status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +94,7 @@ class Streamed(StreamingResponse):
             log.warning("backend's answer broke off: %s", type(error).__name__)
             raise
         finally:
-            self._response.close()
+            self._end.close()
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self._response.content.iter_any():

@@ -9,20 +9,19 @@ import logging
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import bcrypt
-import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.contract import Reason
+from shared.database import Connection, Database
 from shared.errors import Later, Refused
-from shared.settings import Database
+from shared.settings import Database as Settings
 
 log = logging.getLogger(__name__)
 
-LOOKUP_SECONDS = 3.0
 AWAY_SECONDS = 5.0
 """How long a database that just failed is not asked again for somebody already known."""
 KNOWN_USERS = 10_000
@@ -56,32 +55,21 @@ class User:
 
 
 class Users:
-    """Open it in `start` (`async with`); it starts without a database and says Later until there is one."""
+    """Open it in `start` (`async with`), inside its database, which others may use too."""
 
-    def __init__(self, settings: Database) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         self._ttl, self._stale = settings.token_ttl_seconds, settings.token_stale_seconds
-        self._pool = AsyncConnectionPool(
-            settings.database_url.get_secret_value(),
-            min_size=1,
-            max_size=4,
-            open=False,
-            timeout=LOOKUP_SECONDS,
-            check=AsyncConnectionPool.check_connection,
-            kwargs={"connect_timeout": 3},
-        )
+        self._database = database
         self._threads = ThreadPoolExecutor(CHECKING_THREADS, thread_name_prefix="bcrypt")
         self._checking = 0
         self._known: OrderedDict[str, tuple[User, float]] = OrderedDict()
-        self._late: set[asyncio.Task[tuple[Any, ...] | None]] = set()
         self._away_since = float("-inf")
 
     async def __aenter__(self) -> "Users":
-        await self._pool.open(wait=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        await self._pool.close()
 
     async def log_in(self, email: str, password: str) -> User:
         """The user with this e-mail and password.
@@ -126,26 +114,11 @@ class Users:
         return user
 
     async def _ask(self, question: str, value: str) -> tuple[Any, ...] | None:
-        # A task of its own, left behind when it's late: psycopg answers a cancellation only after it has tried for 10 s to tell a silent server of it.
-        asking = asyncio.create_task(self._fetch(question, value))
-        self._late.add(asking)
-        asking.add_done_callback(self._late.discard)
-        if asking not in (await asyncio.wait({asking}, timeout=LOOKUP_SECONDS))[0]:
-            asking.cancel()
-            raise self._away("timeout")
         try:
-            return asking.result()
-        except (psycopg.Error, PoolTimeout) as error:
-            raise self._away(type(error).__name__) from error
-
-    async def _fetch(self, question: str, value: str) -> tuple[Any, ...] | None:
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(question, (value,))).fetchone()
-
-    def _away(self, why: str) -> Later:
-        self._away_since = monotonic()
-        log.warning("user look-up failed: %s", why)
-        return Later("users can't be checked at the moment")
+            return await self._database.run(partial(_fetch, question, value))
+        except Later as error:
+            self._away_since = monotonic()
+            raise Later("users can't be checked at the moment") from error
 
     async def _matches(self, password: str, hashed: bytes) -> bool:
         if self._checking >= WAITING_CHECKS:
@@ -155,6 +128,10 @@ class Users:
             return await asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
         finally:
             self._checking -= 1
+
+
+async def _fetch(question: str, value: str, connection: Connection) -> tuple[Any, ...] | None:
+    return await (await connection.execute(question, (value,))).fetchone()
 
 
 def matches(password: str, hashed: bytes) -> bool:

@@ -1,5 +1,14 @@
 """Loki's answers to an OTLP push (Loki 3.7). A 400 has stored the valid entries of the same push; sending them once more adds nothing.
 
+    done           2xx, 422                 an empty push is 422: there was nothing to store
+    too large      413                      cut
+    refused        400 with words we know   the entry is alone in the dead letters, with the reason
+    refused?       400 with others          so too, if Loki takes a probe right after it; else held
+    busy           429                      this tenant waits
+    trouble        5xx                      everybody waits (breaker). Loki's own 500 comes as 503 on this path
+    wrongly set up 401, 403, 404            held, and said loudly
+    unknown        all others               held, and said loudly
+
 Statuses and messages: Loki's pkg/distributor/http.go, pkg/validation/validate.go, pkg/ingester/stream.go; bodies are google.rpc.Status.
 """
 
@@ -36,7 +45,7 @@ ANSWERS: Final = (
     # What Python's protobuf takes for an unknown field, Go's refuses: a known number with another wire type.
     Row(_INVALID, Refusal(Reason.UNDECODABLE), "proto: "),
     Row(_INVALID, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
-    Row({429}, Means.TRANSIENT),
+    Row({429}, Means.BUSY),
     Row(range(500, 600), Means.TRANSIENT),
     Row({401, 403, 404}, Means.CONFIGURATION),
 )

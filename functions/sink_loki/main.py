@@ -12,10 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.sink_loki import answers, request
-from shared import delivery
+from shared import delivery, grouping
+from shared.breaker import Breaker
 from shared.codecs import halves
+from shared.contract import NOBODY
 from shared.delivery import Delivery
 from shared.envelope import Dead, Record
+from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import LokiSink
@@ -27,7 +30,10 @@ class Needs:
     """What an event needs of the world."""
 
     delivery: Delivery
-    loki: Upstream
+    isolation: Isolation
+    push: grouping.Send[str]
+    """One request, for a tenant id."""
+    together: grouping.Group[str, bytes, None]
 
 
 @asynccontextmanager
@@ -36,8 +42,9 @@ async def start() -> AsyncIterator[Needs]:
     settings = LokiSink()
     publisher = Publisher(settings)
     try:
-        async with Upstream(settings.loki_url) as loki:
-            yield Needs(Delivery("sink_loki", publisher), loki)
+        async with Upstream(settings.loki_url, settings.backend_timeout_seconds) as loki:
+            push = partial(_push, loki, Breaker("loki"))
+            yield Needs(Delivery("sink_loki", publisher), Isolation(), push, grouping.messages(push))
     finally:
         await publisher.close()
 
@@ -53,12 +60,20 @@ async def handle(event: Request, needs: Needs) -> Response:
 
 async def store(needs: Needs, record: Record) -> list[Dead]:
     """Push a batch; what can never be stored is returned, alone."""
-    headers = request.headers(record)
+    tenant_id = request.tenant_of(record)
+    way = Way(
+        partial(needs.push, tenant_id),
+        halves.logs,
+        lambda: needs.push(NOBODY, request.probe()),
+        first=partial(needs.together.do, tenant_id),
+        limit=request.MOST_BYTES,
+    )
+    return await needs.isolation.run(record, way)
 
-    async def push(part: bytes) -> None:
-        answers.check(await needs.loki.post(request.PATH, part, headers))
 
-    return await delivery.isolate(record.value, push, halves.logs, request.MOST_BYTES)
+async def _push(loki: Upstream, breaker: Breaker, tenant_id: str, part: bytes) -> None:
+    with breaker.closed():
+        answers.check(await loki.post(request.PATH, part, request.headers(tenant_id)))
 
 
 app = function.app(__name__)

@@ -1,6 +1,15 @@
 """OpenSearch's answers: to a whole bulk request by its status, to each document in it by the item's status and error type (OpenSearch 3.4).
 
 A bulk request answers 200 whatever became of its documents. 409 on `create` with an id of ours: it is there already.
+
+    of             done      too large   refused                    refused?          again                held, and said loudly
+    a document     2xx, 409  413, 400 *  400 with types we know     400 with others   429, 5xx             401, 403, 404, 400 **, unknown
+    the request    2xx       413 (cut)                                                429, 5xx, no answer  400, 401, 403, 404, unknown
+
+refused: alone in the dead letters with the reason. refused?: so too when OpenSearch took another document of the batch, else held. again: only the documents
+concerned, a few times within the delivery, then the trigger's turn; a request that fails as a whole counts for the breaker. * a term too long for Lucene.
+** the index is closed or blocked, or may not be made (limit of shards): no document's fault.
+
 Statuses and types: OpenSearch's bulk API, and `RestStatus` of its exceptions.
 """
 
@@ -23,7 +32,7 @@ ITEMS: Final = (
     Row(_BAD, Means.CONFIGURATION, "invalid_index_name_exception"),
     Row(_BAD, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
     Row({413}, Refusal(Reason.TOO_LARGE)),
-    Row({429}, Means.TRANSIENT),
+    Row({429}, Means.BUSY),
     Row(range(500, 600), Means.TRANSIENT),
     Row({401, 403, 404}, Means.CONFIGURATION),
 )

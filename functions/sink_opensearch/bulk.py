@@ -1,44 +1,51 @@
 """Documents → OpenSearch: puts the index template first, repeats only the documents that OpenSearch was too busy for, reads every item of every answer.
 
-The template is put before the first request, and again after each failure: an OpenSearch that comes back may have come back empty, and an index made
-without the template would guess its mapping from customers' data.
+Events that are under way at the same time share bulk requests (`shared.grouping`), whoever's they are: each document names its own index, and each event gets
+the items of its own documents, in order. The template is put before the first request, and again after each failure: an OpenSearch that comes back may have
+come back empty, and an index made without the template would guess its mapping from customers' data.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import accumulate, cycle
 from typing import Any, Final
 
-import orjson
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
-from functions.sink_opensearch import answers, request
+from functions.sink_opensearch import answers, request, template
 from functions.sink_opensearch.documents import Document
-from shared.errors import Later, Never
+from shared.breaker import Breaker
+from shared.errors import Later, Never, Trouble
+from shared.grouping import Group
 from shared.telemetry import metrics
 from shared.verdict import Means, Refusal
 
-TEMPLATE: Final = Path(__file__).with_name("template.json")
 PAUSES: Final = (0.1, 0.4, 1.6)
 """Seconds before each repetition for documents that OpenSearch was too busy for; then the trigger repeats the batch."""
+LANES: Final = 4
+"""Shared requests under way at a time."""
 
 _ANSWER: Final = {"filter_path": "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"}
 _LINES: Final = {"content-type": "application/x-ndjson"}
+
+Item = Mapping[str, Any]
+"""What became of one document: `status`, and `error` if it failed."""
 
 
 class Bulk:
     """OpenSearch, as far as a sink writes to it."""
 
-    def __init__(self, client: AsyncOpenSearch) -> None:
+    def __init__(self, client: AsyncOpenSearch, breaker: Breaker) -> None:
         self._client = client
-        self._template = orjson.loads(TEMPLATE.read_bytes())
+        self._breaker = breaker
         self._prepared = False
         self._preparing = asyncio.Lock()
+        self._lanes = cycle(range(LANES))
+        self._together: Group[int, Sequence[Document], Sequence[Item]] = Group(self._send_all, request.size)
 
     async def store(self, chunk: Sequence[Document]) -> list[tuple[Document, Never]]:
         """Store documents; returns those that OpenSearch won't ever take. Raises Later."""
-        await self._prepare()
         refused: list[tuple[Document, Never]] = []
         for pause in (*PAUSES, None):
             chunk, busy = await self._try(chunk, refused)
@@ -53,25 +60,35 @@ class Bulk:
         """Send documents once; returns those to send again, and why the last of them. Raises Later."""
         again: list[Document] = []
         busy = ""
-        for document, item in zip(chunk, await self._send(chunk), strict=True):
+        for document, item in zip(chunk, await self._together.do(next(self._lanes), chunk), strict=True):
             status, message = item["status"], _message(item)
-            if status == answers.EXISTS:
-                metrics.DUPLICATES.inc()
             match answers.item(status, message):
+                case Means.DONE:
+                    if status == answers.EXISTS:
+                        metrics.DUPLICATES.inc()
                 case Refusal() as refusal:
-                    refused.append((document, Never(refusal.reason, f"opensearch: {status} {message[:400]}", refusal.named)))
-                case Means.TRANSIENT:
+                    refused.append((document, Never(refusal.reason, f"opensearch: {status} {message[:400]}", refusal.named, str(status))))
+                case Means.TRANSIENT | Means.BUSY:
                     again.append(document)
                     busy = f"{status} {message[:400]}"
-                case Means.CONFIGURATION:
+                case _:
                     self._prepared = False
                     answers.held(status, message)
         return again, busy
 
-    async def _send(self, chunk: Sequence[Document]) -> list[Mapping[str, Any]]:
+    async def _send_all(self, _: int, chunks: Sequence[Sequence[Document]]) -> list[Sequence[Item]]:
+        """One request for all; each chunk's items."""
+        await self._prepare()
+        if len(chunks) > 1:
+            metrics.GROUPED.inc(len(chunks))
+        items = await self._send([document for chunk in chunks for document in chunk])
+        ends = accumulate(map(len, chunks))
+        return [items[end - len(chunk) : end] for chunk, end in zip(chunks, ends, strict=True)]
+
+    async def _send(self, chunk: Sequence[Document]) -> list[Item]:
         """One item for each document; smaller requests when this one is too large."""
         try:
-            answer = await self._call(self._client.bulk(body=request.body(chunk), params=_ANSWER, headers=_LINES))
+            answer = await self._call(lambda: self._client.bulk(body=request.body(chunk), params=_ANSWER, headers=_LINES))
         except Never as never:
             if len(chunk) == 1:
                 return [{"status": 413, "error": {"type": "too_large", "reason": never.detail}}]
@@ -82,21 +99,29 @@ class Bulk:
     async def _prepare(self) -> None:
         async with self._preparing:
             if not self._prepared:
-                await self._call(self._client.indices.put_index_template(name="logs-tenant", body=self._template))
+                await self._call(lambda: template.put(self._client))
                 self._prepared = True
 
-    async def _call(self, call: Any) -> Any:
+    async def _call(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """A request's answer. Raises Never (413) and Later."""
         try:
-            return await call
-        except TransportError as error:
+            with self._breaker.closed():
+                return await _judged(ask)
+        except Later:
             self._prepared = False
-            answers.failed(error.status_code, str(error.info or error.error)[:1000])
-            raise Later("opensearch") from error
-        except OpenSearchException as error:
-            self._prepared = False
-            raise Later(f"opensearch: {type(error).__name__}") from error
+            raise
 
 
-def _message(item: Mapping[str, Any]) -> str:
+async def _judged(ask: Callable[[], Awaitable[Any]]) -> Any:
+    try:
+        return await ask()
+    except TransportError as error:
+        answers.failed(error.status_code, str(error.info or error.error)[:1000])
+        raise Trouble("opensearch") from error
+    except OpenSearchException as error:
+        raise Trouble(f"opensearch: {type(error).__name__}") from error
+
+
+def _message(item: Item) -> str:
     error = item.get("error", {})
     return f"{error.get('type')}: {error.get('reason')} {error.get('caused_by', {}).get('reason', '')}"

@@ -1,4 +1,4 @@
-"""Batch of logs → documents: index by the record's own day, id by record id and place in the batch, fields as `template.json` maps them.
+"""Batch of logs → documents: index by the record's own date and its index period, id by record id and place in the batch, fields as in `template.json`.
 
 The tenant comes from the event alone; what a customer calls tenant_id stays inside `attributes` or `resource`. Fields are read directly and JSON is written by
 orjson: 70,000 records a second, where protobuf's MessageToDict makes 20,000. Source: OpenTelemetry logs data model.
@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from functions.sink_opensearch import values
-from shared.contract import TENANT_LABEL
+from functions.sink_opensearch import indices, values
+from shared.contract import LOGS_INDEX, TENANT_LABEL
 from shared.envelope import Record
 
 _LIFTED: Final = {
@@ -41,13 +41,13 @@ class Document:
 
 
 def documents(record: Record, request: ExportLogsServiceRequest) -> Iterator[Document]:
-    """The batch's log records, in order. Equal batches give equal documents: ids and days don't depend on when this runs."""
-    prefix, base, received = f"logs-tenant-{record.tenant_id}-", _base(record), _nanoseconds(record.time)
+    """The batch's log records, in order. Equal batches give equal documents: ids and indices don't depend on when this runs."""
+    prefix, first, received = f"{LOGS_INDEX}{record.tenant_id}-", _first(record), _nanoseconds(record.time)
     for position, (resource, scope, log) in enumerate(_walk(request)):
         at = log.time_unix_nano or log.observed_time_unix_nano or received
-        identity = f"{base}-{position}"
+        identity = f"{record.id}-{first + position}"
         source = {"@timestamp": timestamp(at), TENANT_LABEL: record.tenant_id, "record_id": identity, **_fields(log), **scope, **resource}
-        yield Document(position, prefix + _day(at // 86_400_000_000_000), identity, orjson.dumps(source))
+        yield Document(position, prefix + indices.suffix(record.index_period, at // 86_400_000_000_000), identity, orjson.dumps(source))
 
 
 def alone(request: ExportLogsServiceRequest, position: int) -> bytes:
@@ -73,10 +73,15 @@ def timestamp(nanoseconds: int) -> str:
     return f"{_second(seconds)}.{rest:09d}Z"
 
 
-def _base(record: Record) -> str:
-    """What ids of this batch begin with. A replayed part is another batch of the same record id, and counts its records from 0 again."""
-    part = record.extensions.get("part")
-    return record.id if part is None else f"{record.id}-part{part}"
+def part_of(record: Record, document: Document) -> str:
+    """Which part of the record's batch a document is: by its place, which is its id's too."""
+    return "" if "part" in record.extensions else str(document.position)
+
+
+def _first(record: Record) -> int:
+    """The place of the batch's first log record. A replayed part is one log record from somewhere in the batch, and gets the id that it had there."""
+    part = record.extensions.get("part", "")
+    return int(part) if part.isascii() and part.isdigit() else 0
 
 
 def _walk(request: ExportLogsServiceRequest) -> Iterator[tuple[dict[str, Any], dict[str, Any], Any]]:
@@ -126,11 +131,6 @@ def _fields(log: Any) -> dict[str, Any]:
 @lru_cache(maxsize=4096)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-@lru_cache(maxsize=1024)
-def _day(days: int) -> str:
-    return datetime.fromtimestamp(days * 86_400, UTC).strftime("%Y.%m.%d")
 
 
 def _nanoseconds(time: str) -> int:

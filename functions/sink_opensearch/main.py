@@ -4,7 +4,7 @@ Source: OpenSearch's bulk API; a document's id is the record's for ever, so a re
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +15,20 @@ from starlette.responses import Response
 
 from functions.sink_opensearch import request
 from functions.sink_opensearch.bulk import Bulk
-from functions.sink_opensearch.documents import alone, documents
+from functions.sink_opensearch.documents import alone, documents, part_of
 from shared import delivery
+from shared.breaker import Breaker
+from shared.contract import Writes
 from shared.delivery import Delivery
 from shared.envelope import Dead, Record
-from shared.errors import Never
+from shared.errors import Later, Never
 from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import OpenSearchSink
+from shared.telemetry import metrics
+
+HOLD_SECONDS = 30
+"""What a trigger is told to wait while writes are on hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,8 @@ class Needs:
 
     delivery: Delivery
     bulk: Bulk
+    writes: Callable[[], Writes]
+    """The switch, asked for each event."""
 
 
 @asynccontextmanager
@@ -40,9 +48,9 @@ async def start() -> AsyncIterator[Needs]:
     logging.getLogger("opensearch").setLevel(logging.ERROR)
     settings = OpenSearchSink()
     publisher = Publisher(settings)
-    client = AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=20, maxsize=32)
+    client = AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=settings.backend_timeout_seconds, maxsize=32)
     try:
-        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client))
+        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client, Breaker("opensearch")), lambda: settings.opensearch_writes)
     finally:
         await client.close()
         await publisher.close()
@@ -54,6 +62,13 @@ function = Function(start, delivery.refuse)
 @function.handler
 async def handle(event: Request, needs: Needs) -> Response:
     """Answer one event."""
+    match needs.writes():
+        case Writes.HOLD:
+            metrics.SWITCHED.labels(Writes.HOLD).inc()
+            raise Later("opensearch: writes are switched to hold", HOLD_SECONDS)
+        case Writes.SKIP:
+            metrics.SWITCHED.labels(Writes.SKIP).inc()
+            return Response(status_code=204)
     return await needs.delivery.handle(event, partial(store, needs))
 
 
@@ -63,10 +78,10 @@ async def store(needs: Needs, record: Record) -> list[Dead]:
         batch = request.parse(record)
     except Never as never:
         return [Dead(record.value, never.reason, never.detail)]
-    refused, stored = list[tuple[bytes, Never]](), False
+    refused, stored = list[tuple[str, bytes, Never]](), False
     for chunk in request.chunks(documents(record, batch)):
         bad = await needs.bulk.store(chunk)
-        refused += [(alone(batch, document.position), never) for document, never in bad]
+        refused += [(part_of(record, document), alone(batch, document.position), never) for document, never in bad]
         stored = stored or len(bad) < len(chunk)
     return delivery.settle(refused, stored=stored)
 

@@ -44,6 +44,11 @@ def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield chunk
 
 
+def size(chunk: Sequence[Document]) -> int:
+    """Bytes of its body, about."""
+    return sum(len(document.source) + 150 for document in chunk)
+
+
 def body(chunk: Sequence[Document]) -> bytes:
     """Lines of one bulk body."""
     return b"".join(part for document in chunk for part in (_action(document), document.source, b"\n"))

@@ -2,6 +2,14 @@
 
 The OTLP endpoint answers 500 to data it can't convert, so a 500 is a refusal unless the storage is named. Statuses and messages: Prometheus'
 storage/remote/write_handler.go, write_otlp_handler.go, otlptranslator; model/histogram.
+
+    done           2xx
+    too large      413                           cut
+    refused        400, 500 with words we know   the series is alone in the dead letters, with the reason
+    trouble        500 with the storage's words  everybody waits (breaker); so at 429, 502, 503, 504
+    refused?       400, 500 with others          so too, if it stands a few tries and Prometheus takes a probe right after it; else held
+    wrongly set up 401, 403, 404, 405, 415       held, and said loudly; 415 to a 2.0 request: the same goes as 1.0
+    unknown        all others                    held, and said loudly
 """
 
 from typing import Final
@@ -49,6 +57,8 @@ ANSWERS: Final = (
     Row(_REFUSED, Refusal(Reason.OUT_OF_ORDER), "out of order"),
     Row(_REFUSED, Refusal(Reason.OUT_OF_ORDER), "duplicate sample for timestamp"),
     *(Row(_REFUSED, Refusal(Reason.INVALID), words) for words in _INVALID),
+    # What Python's protobuf takes for an unknown field, Go's refuses: a known number with another wire type.
+    Row({400}, Refusal(Reason.UNDECODABLE), "proto: "),
     Row({500}, Means.TRANSIENT, "write to WAL"),
     Row({500}, Means.TRANSIENT, "no space left on device"),
     Row({500}, Means.TRANSIENT, "read-only file system"),
@@ -60,9 +70,11 @@ ANSWERS: Final = (
 )
 
 
-def check(answer: Answer, *, counted: bool) -> None:
-    """Return when Prometheus has the batch. `counted`: it must say how much it wrote (2.0). Raises Never and Later."""
+def check(answer: Answer) -> None:
+    """Return when Prometheus has the batch. Raises Never and Later."""
     judge(ANSWERS, answer.status, answer.body.decode(errors="replace"), "prometheus", answer.retry_after)
-    if counted and WRITTEN not in answer.headers:
-        # A receiver that knows only 1.0 reads a 2.0 request as an empty one, and says yes.
-        judge((), answer.status, f"without {WRITTEN}: it doesn't speak remote_write 2.0", "prometheus")
+
+
+def knows_2(answer: Answer) -> bool:
+    """Whether who answers a 2.0 request so knows 2.0. Who knows only 1.0 refuses the type, or reads the request as an empty one and says yes."""
+    return answer.status != 415 and (answer.status not in {200, 204} or WRITTEN in answer.headers)

@@ -11,10 +11,13 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.sink_prom import answers, request
-from shared import delivery
+from functions.sink_prom import request
+from functions.sink_prom.receiver import Receiver
+from shared import delivery, grouping
+from shared.contract import NOBODY, EventType
 from shared.delivery import Delivery
 from shared.envelope import Dead, Record
+from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import PrometheusSink
@@ -26,7 +29,9 @@ class Needs:
     """What an event needs of the world."""
 
     delivery: Delivery
-    prometheus: Upstream
+    isolation: Isolation
+    prometheus: Receiver
+    together: grouping.Group[tuple[EventType, str], bytes, None]
 
 
 @asynccontextmanager
@@ -35,8 +40,9 @@ async def start() -> AsyncIterator[Needs]:
     settings = PrometheusSink()
     publisher = Publisher(settings)
     try:
-        async with Upstream(settings.prometheus_url) as prometheus:
-            yield Needs(Delivery("sink_prom", publisher), prometheus)
+        async with Upstream(settings.prometheus_url, settings.backend_timeout_seconds) as upstream:
+            prometheus = Receiver(upstream)
+            yield Needs(Delivery("sink_prom", publisher), Isolation(), prometheus, grouping.messages(prometheus.write))
     finally:
         await publisher.close()
 
@@ -52,13 +58,15 @@ async def handle(event: Request, needs: Needs) -> Response:
 
 async def store(needs: Needs, record: Record) -> list[Dead]:
     """Write a batch; what can never be stored is returned, alone and without our label."""
-    kind = request.kind_of(record)
-
-    async def write(part: bytes) -> None:
-        answer = await needs.prometheus.post(kind.path, kind.body(part, record.tenant_id), kind.headers)
-        answers.check(answer, counted=kind.counted)
-
-    return await delivery.isolate(record.value, write, kind.halves)
+    kind, key = request.kind_of(record), (record.type, record.tenant_id)
+    way = Way(
+        partial(needs.prometheus.write, key),
+        kind.halves,
+        lambda: needs.prometheus.write((record.type, NOBODY), kind.probe()),
+        first=partial(needs.together.do, key) if kind.joins else None,
+        limit=request.MOST_BYTES,
+    )
+    return await needs.isolation.run(record, way)
 
 
 app = function.app(__name__)

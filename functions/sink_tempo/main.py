@@ -13,10 +13,13 @@ from starlette.responses import Response
 
 from functions.sink_tempo import answers, request
 from functions.sink_tempo.channel import Channel, Failed
-from shared import delivery
+from shared import delivery, grouping
+from shared.breaker import Breaker
 from shared.codecs import halves
+from shared.contract import NOBODY
 from shared.delivery import Delivery
 from shared.envelope import Dead, Record
+from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import TempoSink
@@ -27,7 +30,10 @@ class Needs:
     """What an event needs of the world."""
 
     delivery: Delivery
-    tempo: Channel
+    isolation: Isolation
+    export: grouping.Send[str]
+    """One call, for a tenant id."""
+    together: grouping.Group[str, bytes, None]
 
 
 @asynccontextmanager
@@ -36,8 +42,9 @@ async def start() -> AsyncIterator[Needs]:
     settings = TempoSink()
     publisher = Publisher(settings)
     try:
-        async with Channel(settings.tempo_otlp_endpoint, request.METHOD, request.SECONDS) as tempo:
-            yield Needs(Delivery("sink_tempo", publisher), tempo)
+        async with Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo:
+            export = partial(_export, tempo, Breaker("tempo"))
+            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export))
     finally:
         await publisher.close()
 
@@ -53,15 +60,23 @@ async def handle(event: Request, needs: Needs) -> Response:
 
 async def store(needs: Needs, record: Record) -> list[Dead]:
     """Export a batch; what can never be stored is returned, alone."""
-    metadata = request.metadata(record)
+    tenant_id = request.tenant_of(record)
+    way = Way(
+        partial(needs.export, tenant_id),
+        halves.traces,
+        lambda: needs.export(NOBODY, request.probe()),
+        first=partial(needs.together.do, tenant_id),
+        limit=request.MOST_BYTES,
+    )
+    return await needs.isolation.run(record, way)
 
-    async def export(part: bytes) -> None:
+
+async def _export(tempo: Channel, breaker: Breaker, tenant_id: str, part: bytes) -> None:
+    with breaker.closed():
         try:
-            answers.check(await needs.tempo.call(part, metadata))
+            answers.check(await tempo.call(part, request.metadata(tenant_id)))
         except Failed as error:
             answers.failed(error.code, error.message)
-
-    return await delivery.isolate(record.value, export, halves.traces, request.MOST_BYTES)
 
 
 app = function.app(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from localdev.backends import kafka, loki, opensearch, postgres, prometheus, tempo
+from localdev.backends import kafka, loki, opensearch, postgres, prometheus, s3, tempo
 from localdev.backends.postgres import postgres_url
 from localdev.backends.prometheus import TENANT_HEADER, prometheus_binary
 from localdev.install import servers
@@ -18,7 +18,7 @@ InstallStep = tuple[str, Callable[[Progress], None]]
 
 def services() -> list[Service]:
     """In the order in which they are wanted: a batch needs broker and database first, then somewhere to go."""
-    return [kafka.service(), postgres.service(), opensearch.service(), loki.service(), prometheus.service(), tempo.service(), prometheus.proxy()]
+    return [kafka.service(), postgres.service(), opensearch.service(), loki.service(), prometheus.service(), tempo.service(), prometheus.proxy(), s3.service()]
 
 
 def urls() -> dict[str, str]:
@@ -32,6 +32,7 @@ def urls() -> dict[str, str]:
         "prom_label_proxy": prometheus.proxy_url(),
         "tempo": tempo.url(),
         "tempo_otlp": tempo.otlp(),
+        "s3": s3.url(),
     }
 
 
@@ -45,5 +46,5 @@ def install_steps() -> list[InstallStep]:
     wanted = {service.name: service.install for service in services() if service.install}
     first = [(name, wanted.pop(name)) for name in ("kafka", "postgres", "opensearch")]
     compiled: list[InstallStep] = [("collector", partial(servers.install, servers.collector))]
-    compiled += [(name, wanted.pop(name)) for name in ("loki", "prometheus", "prom_label_proxy", "tempo")]
+    compiled += [(name, wanted.pop(name)) for name in ("s3", "loki", "prometheus", "prom_label_proxy", "tempo")]
     return [*first, *compiled, *wanted.items()]

@@ -46,6 +46,8 @@ def _prepare() -> None:
     values = folders.values(**places, HOME=recipe.home(), OPENSEARCH_HEAP=f"{_heap_mb()}m", OPENSEARCH_DIRECT=f"{_heap_mb() // 2}m")
     for name in ("opensearch.yml", "jvm.options", "log4j2.properties"):
         folders.render(f"opensearch/{name}", folder / "config" / name, values)
+    # Left by a start that was killed; it would stop every later one.
+    (folder / "config" / "opensearch.keystore.tmp").unlink(missing_ok=True)
     folders.hand_over(folder)
 
 

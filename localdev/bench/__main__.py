@@ -1,6 +1,6 @@
-"""`python -m localdev.bench`: what ingest costs on this machine. `./task bench` calls it.
+"""`python -m localdev.bench`: what ingest and the sinks cost on this machine. `./task bench` calls it.
 
-Each run makes a broker and a database of its own on loopback, sends them made-up batches, and removes everything afterwards.
+Each run makes backends of its own on loopback, sends them made-up batches, and removes everything afterwards.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from localdev.bench import ingest, report, servers, start
+from localdev.bench import ingest, report, servers, sinks, start
 from localdev.bench.ingest import Case, Result
 from localdev.bench.load import LoadError
 from localdev.bench.report import Table
@@ -30,6 +30,8 @@ examples:
   ./task bench -- ingest --write            all cases, into docs/performance.md
   ./task bench -- prom
   ./task bench -- start --rounds 10
+  ./task bench -- sinks --quick             all three comparisons, a minute
+  ./task bench -- sinks --only Loki         one of: Loki, OpenSearch, instances
 """
 QUICK = ("10 log records, identity, 1 tenant", "512 log records, identity, 1 tenant")
 
@@ -59,13 +61,32 @@ def run_start(arguments: argparse.Namespace, console: Console) -> list[Table]:
     return [start.table(measured)]
 
 
+def run_sinks(arguments: argparse.Namespace, console: Console) -> list[Table]:
+    """Kafka → Loki beside the Collector, sink_opensearch beside ready-made bulk bodies, one instance beside two."""
+    parts = [part for name, part in sinks.PARTS.items() if arguments.only in name]
+    if not parts:
+        raise ValueError(f"nothing is called like that; there are: {', '.join(sinks.PARTS)}")
+    if any(part.collector for part in parts):
+        servers.install_collector(_progress(console))
+    with world(console, tuple(dict.fromkeys(name for part in parts for name in part.backends))):
+        return [table for part in parts for table in part.run(_effort(arguments), _say(console))]
+
+
+def _effort(arguments: argparse.Namespace) -> Effort:
+    return Effort(arguments.rounds, arguments.seconds, arguments.connections)
+
+
+def _say(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _measure(arguments: argparse.Namespace, console: Console, cases: list[Case], names: Sequence[str]) -> list[Result]:
-    effort = Effort(arguments.rounds, arguments.seconds, arguments.connections)
+    effort = _effort(arguments)
     console.print(f"{len(cases)} cases, about {len(cases) * effort.total(len(names)) / 60 + 0.5:.0f} min", highlight=False)
     with world(console), ExitStack() as running:
         tokens = add_tenants(max(case.tenants for case in cases))
         contestants = [running.enter_context(servers.collector() if name == servers.COLLECTOR else servers.function(name)) for name in names]
-        return ingest.run(cases, contestants, tokens, effort, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        return ingest.run(cases, contestants, tokens, effort, _say(console))
 
 
 def _chosen(cases: list[Case], arguments: argparse.Namespace) -> list[Case]:
@@ -93,7 +114,8 @@ def _facts(arguments: argparse.Namespace, before: float) -> list[str]:
     turns = f"{arguments.rounds} rounds"
     if arguments.command is not run_start:
         turns += f" of {arguments.seconds:g} s, {arguments.connections} connections at full load, 1 worker"
-    return [f"{report.machine()}. {turns}; load average of the machine {before:.1f} before and {os.getloadavg()[0]:.1f} after (measuring included)."]
+    backends = ("Loki", "OpenSearch") if arguments.command is run_sinks else ("PostgreSQL",)
+    return [f"{report.machine(backends)}. {turns}; load average of the machine {before:.1f} before and {os.getloadavg()[0]:.1f} after (measuring included)."]
 
 
 def _tenants(text: str) -> list[int]:
@@ -118,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m localdev.bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in (("ingest", run_ingest), ("prom", run_prom), ("start", run_start)):
+    for name, command in (("ingest", run_ingest), ("prom", run_prom), ("sinks", run_sinks), ("start", run_start)):
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command, name=name, quick=False, only="")
         sub.add_argument("--rounds", type=_bounded(1, 100, int), default=5, help="how often each server has its turn (default 5)")
@@ -127,8 +149,9 @@ def _parser() -> argparse.ArgumentParser:
         if command is not run_start:
             sub.add_argument("--seconds", type=_bounded(0.1, 60, float), default=1.0, help="length of a turn (default 1)")
             sub.add_argument("--connections", type=_bounded(1, 1000, int), default=8, help="requests under way at full load (default 8)")
-            sub.add_argument("--tenants", type=_tenants, default=[1, 1000] if command is run_ingest else [1], metavar="N,M", help="as how many tenants")
             sub.add_argument("--only", default="", metavar="WORDS", help="cases whose name has these words")
+        if command in (run_ingest, run_prom):
+            sub.add_argument("--tenants", type=_tenants, default=[1, 1000] if command is run_ingest else [1], metavar="N,M", help="as how many tenants")
     return parser
 
 
@@ -140,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--write takes no part of the cases: the page would be left with these alone")
     if arguments.quick:
         arguments.rounds = min(arguments.rounds, 3)
+        if arguments.command is run_sinks:
+            arguments.seconds = min(arguments.seconds, 0.3)
     # Tables are as wide as they are, in a log too.
     console, before = Console(width=None if sys.stdout.isatty() else 200), os.getloadavg()[0]
     try:

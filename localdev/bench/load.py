@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Self
 
 import uvloop
@@ -35,6 +35,8 @@ class Target:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     tokens: tuple[str, ...]
+    more_ports: tuple[int, ...] = ()
+    """Of further instances of the server, which share the connections evenly."""
 
     def requests(self) -> list[tuple[bytes, bytes]]:
         """Head and body, one pair a token."""
@@ -129,8 +131,8 @@ class _Client:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         try:
-            for _ in range(self._count):
-                _, connection = await loop.create_connection(lambda: _Connection(self._answered, self._failed), "127.0.0.1", self._target.port)
+            for port in islice(cycle((self._target.port, *self._target.more_ports)), self._count):
+                _, connection = await loop.create_connection(lambda: _Connection(self._answered, self._failed), "127.0.0.1", port)
                 self._connections.append(connection)
         except OSError as error:
             await self.__aexit__()

@@ -17,6 +17,7 @@ from localdev.install import versions
 from localdev.paths import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
+_BACKENDS = {"PostgreSQL": "16", "Loki": versions.LOKI, "OpenSearch": versions.OPENSEARCH}
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Table:
         console.print(columns)
 
 
-def machine() -> str:
-    """What the figures depend on, in a line."""
+def machine(backends: Sequence[str]) -> str:
+    """What the figures depend on, in a line; of the backends only these and the broker."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "confluent-kafka", "protobuf", "functions-framework"))
+    used = ", ".join(f"{name} {_BACKENDS[name]}" for name in backends)
     memory = psutil.virtual_memory().total / 2**30
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({_processor()}), {memory:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, {packages}; Collector {versions.COLLECTOR} (Go {versions.GO}), Kafka {versions.KAFKA}, PostgreSQL 16"
+        f"Python {platform.python_version()}, {packages}; Collector {versions.COLLECTOR} (Go {versions.GO}), Kafka {versions.KAFKA}, {used}"
     )
 
 

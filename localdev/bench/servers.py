@@ -1,6 +1,6 @@
 """The servers under test as processes, and what they use: CPU and memory of all their processes together, never the broker's.
 
-They are started by the commands of the stack (functions) or of `stack/collector/bench.yml`, are children of the measurement and end with it.
+They are started by the commands of the stack (functions, trigger) or of `stack/collector/bench*.yml`, are children of the measurement and end with it.
 """
 
 import os
@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from localdev import functions
-from localdev.backends import folders
-from localdev.bench import stack
+from localdev import functions, processes
+from localdev.backends import folders, loki
+from localdev.bench import stack, stand_in, trigger
 from localdev.install import servers
 from localdev.paths import ROOT
 from localdev.ports import ports
@@ -67,11 +67,13 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 @contextmanager
-def function(name: str) -> Iterator[Server]:
-    """A function, as the stack runs it, until the end of the block. Raises NotReady."""
-    service, port = described(name)
-    with process(name, service.command(), service.env()) as child:
-        _wait(name, child, service.ready)
+def function(name: str, port: int | None = None, **settings: str) -> Iterator[Server]:
+    """A function, as the stack runs it, until the end of the block; on another port and with other settings where given. Raises NotReady."""
+    service, usual = described(name)
+    port = port or usual
+    command = [str(port) if word == str(usual) else word for word in service.command()]
+    with process(name, command, {**service.env(), **settings}) as child:
+        _wait(name, child, processes.answers(f"http://127.0.0.1:{port}/readyz"))
         yield Server(name, port, child.pid)
 
 
@@ -81,15 +83,58 @@ def described(name: str) -> tuple[Service, int]:
     return service, next(row.port for row in functions.catalogue() if row.name == name)
 
 
-@contextmanager
-def collector() -> Iterator[Server]:
+def collector() -> AbstractContextManager[Server]:
     """The Collector that writes to the reference topics, until the end of the block. It must be installed. Raises NotReady."""
     topics = {f"{topic.name}_TOPIC": stack.reference(topic) for topic in (Topic.LOGS, Topic.METRICS, Topic.TRACES)}
-    config = folders.render("collector/bench.yml", folders.config("collector") / "bench.yml", folders.values(**topics))
-    port = ports()["AGENT_OTLP_PORT"]
+    return _collector("bench.yml", ports()["AGENT_OTLP_PORT"], topics)
+
+
+def collector_to_loki(tenant_id: str) -> AbstractContextManager[Server]:
+    """The Collector that brings the reference topic of logs to Loki as this tenant's; otherwise as `collector`."""
+    values = {"LOGS_TOPIC": stack.reference(Topic.LOGS), "LOKI_URL": loki.url(), "TENANT_ID": tenant_id}
+    return _collector("bench-loki.yml", ports()["AGENT_METRICS_PORT"], values)
+
+
+@contextmanager
+def _collector(template: str, port: int, values: Mapping[str, str]) -> Iterator[Server]:
+    config = folders.render(f"collector/{template}", folders.config("collector") / template, folders.values(**values))
     with process("collector", [str(collector_binary()), f"--config={config}"], {}) as child:
         _wait(COLLECTOR, child, lambda: _listens(port))
         yield Server(COLLECTOR, port, child.pid)
+
+
+@contextmanager
+def trigger_of(name: str) -> Iterator[Server]:
+    """The stack's trigger, for one function, until the end of the block. Raises NotReady."""
+    port = ports()["TRIGGER_PORT"]
+    with process("trigger", [sys.executable, "-m", trigger.__name__, name], {"PYTHONPATH": str(ROOT)}) as child:
+        _wait("trigger", child, processes.answers(f"http://127.0.0.1:{port}/readyz"))
+        yield Server("trigger", port, child.pid)
+
+
+@contextmanager
+def stand_in_backend() -> Iterator[Server]:
+    """A backend that takes everything at once, until the end of the block. Raises NotReady."""
+    port = free_port()
+    with process("stand_in", [sys.executable, "-m", stand_in.__name__, str(port)], {"PYTHONPATH": str(ROOT)}) as child:
+        _wait("stand_in", child, lambda: _listens(port))
+        yield Server("stand_in", port, child.pid)
+
+
+def backend(name: str, port: int) -> Server:
+    """One of the world's backends. Raises NotReady."""
+    now = state.snapshot()
+    pid = now and now.services[name].pid
+    if not pid:
+        raise NotReady(f"{name} doesn't run")
+    return Server(name, port, pid)
+
+
+def free_port() -> int:
+    """One that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def collector_binary() -> Path:

@@ -1,6 +1,7 @@
-"""`python -m localdev.bench.stack`: the supervisor of the measurement's broker and database, and of nothing else: no sink shall take CPU meanwhile."""
+"""`python -m localdev.bench.stack NAME…`: the supervisor of these backends, and of nothing else: no function shall take CPU that isn't under test."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
@@ -26,15 +27,14 @@ def reference(topic: str) -> str:
     return topic.replace("telemetry.", "bench.")
 
 
-def services() -> list[Service]:
-    """Kafka with all topics, PostgreSQL with all tables."""
+def services(names: Iterable[str]) -> list[Service]:
+    """Backends by name: Kafka with all topics, PostgreSQL with all tables, the others as the stack has them."""
     found = {service.name: service for service in stack.services()}
     kafka = found["kafka"]
     overrides: Sequence[str] = [word for name, value in _OVERRIDES.items() for word in ("--override", f"{name}={value}")]
-    return [
-        replace(kafka, command=lambda: [*kafka.command(), *overrides], on_ready=_create_topics),
-        replace(found["postgres"], on_ready=seed.migrate),
-    ]
+    found["kafka"] = replace(kafka, command=lambda: [*kafka.command(), *overrides], on_ready=_create_topics)
+    found["postgres"] = replace(found["postgres"], on_ready=seed.migrate)
+    return [found[name] for name in names]
 
 
 def _create_topics() -> None:
@@ -47,4 +47,4 @@ def _create_topics() -> None:
 
 
 if __name__ == "__main__":
-    run(services())
+    run(services(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A broker and a database for the measurement alone, in a folder and on ports of their own, gone afterwards with everything in them."""
+"""Backends for the measurement alone, in a folder and on ports of their own, gone afterwards with everything in them."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ from shared import tokens
 
 _OFFSETS = range(15_000, 50_000, 500)
 _READY_SECONDS = 900.0
-"""The first time on a machine, Kafka and PostgreSQL are fetched."""
+"""The first time on a machine, the backends are fetched or compiled."""
 
 
 @contextmanager
-def world(console: Console) -> Iterator[None]:
-    """Broker and database until the end of the block. From here on `localdev`'s paths and ports mean these. Raises control.Failure, PortTaken."""
+def world(console: Console, names: tuple[str, ...] = ("kafka", "postgres")) -> Iterator[None]:
+    """These backends until the end of the block. From here on `localdev`'s paths and ports mean these. Raises control.Failure, PortTaken."""
     lock = state.acquire("bench", 0)
     if lock is None:
         raise control.Failure("another bench runs; two at once would measure each other")
@@ -34,7 +34,7 @@ def world(console: Console) -> Iterator[None]:
     os.environ["OBSTACK_PORT_OFFSET"] = str(_free_offset())
     try:
         with for_terminal(console) as display:
-            control.up(display, ("kafka", "postgres"), _READY_SECONDS, (*control.SUPERVISOR[:2], stack.__name__))
+            control.up(display, names, _READY_SECONDS, (*control.SUPERVISOR[:2], stack.__name__, *names))
         yield
     finally:
         _remove()

@@ -34,7 +34,9 @@ tempo = GoBuild(
 
 prom_label_proxy = GoBuild("prom-label-proxy", versions.PROM_LABEL_PROXY, "github.com/prometheus-community/prom-label-proxy", wrapper=False, needs_mb=1000)
 
-_ALL = (collector, loki, prometheus, tempo, prom_label_proxy)
+versitygw = GoBuild("versitygw", versions.VERSITYGW, "github.com/versity/versitygw/cmd/versitygw", wrapper=False, needs_mb=1500)
+
+_ALL = (collector, loki, prometheus, tempo, prom_label_proxy, versitygw)
 
 
 def install(build: GoBuild, progress: Progress) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from localdev import backends, functions, processes, seed, topics
+from localdev import backends, functions, opensearch_setup, processes, seed, topics
 from localdev.paths import ROOT, local
 from localdev.ports import ports
 from localdev.service import Service
@@ -21,12 +21,14 @@ def services() -> list[Service]:
 
 
 def _with_set_up(service: Service) -> Service:
-    """The broker gets its topics and the database its tables before anything that waits for them starts."""
+    """The broker gets its topics, the database its tables and OpenSearch its template before anything that waits for them starts."""
     match service.name:
         case "kafka":
             return replace(service, on_ready=topics.create)
         case "postgres":
             return replace(service, on_ready=_migrate_and_seed)
+        case "opensearch":
+            return replace(service, on_ready=opensearch_setup.apply)
     return service
 
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from time import monotonic
 from typing import Protocol
@@ -63,10 +63,10 @@ class Delivery:
         """True once the event is in good hands; false when `closing` was set before."""
         retry = 0
         while not closing.is_set():
-            answer = await self._post(event)
+            answer = await self._post(replace(event, headers={**event.headers, "ce-attempts": str(retry + 1)}))
             meaning = policy.verdict(answer.status)
             metrics.DELIVERIES.labels(self._name, meaning).inc()
-            if meaning is Verdict.DONE or (meaning is Verdict.DEAD and await self._bury(event, answer)):
+            if meaning is Verdict.DONE or (meaning is Verdict.DEAD and await self._bury(event, retry + 1, answer)):
                 return True
             self._complain(event, answer)
             metrics.RETRIES.labels(self._name).inc()
@@ -88,7 +88,9 @@ class Delivery:
         except aiohttp.ClientError as error:
             return Answer(None, error=str(error) or type(error).__name__)
 
-    async def _bury(self, event: Event, answer: Answer) -> bool:
+    async def _bury(self, event: Event, attempts: int, answer: Answer) -> bool:
+        # In a cluster the sink's name is the destination's host.
+        event = replace(event, headers={**event.headers, "ce-attempts": str(attempts), "ce-sink": self._name})
         headers = dead_letter_headers(event, self._url, answer.status or 0, answer.headers, answer.body)
         buried = await self._dead_letters.publish(event, headers)
         fields = {"target": self._name, "status": answer.status, "event": event.headers.get("ce-id")}

@@ -107,7 +107,7 @@ class Subscription:
             self._complain(error)
             return
         self._ahead.acquire()
-        self._on_loop(self._accept, _record(message))
+        self._on_loop(self._accept, record_of(message))
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("assigned", extra={"target": self._name, "partitions": _names(partitions)})
@@ -194,7 +194,8 @@ class Subscription:
             self.ended.set_result(None)
 
 
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
+    """A message of the client library."""
     _, timestamp = message.timestamp()
     return Record(
         topic=message.topic() or "",

@@ -7,11 +7,11 @@ read and checked before anything is allocated.
 
 import io
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import cramjam
+from zlib_ng import zlib_ng
 
 from shared.contract import Reason
 from shared.errors import Refused
@@ -23,6 +23,7 @@ _FRAMED: Final = b"\xff\x06\x00\x00sNaPpY"
 _PIECE: Final = 64 * 1024
 _BLOCK: Final = 1024 * 1024
 """What goes into and comes out of a decompressor at a time."""
+_ZLIB_ERROR: Final[type[Exception]] = zlib_ng.error  # type: ignore[assignment]  # its stub takes the class for an instance
 _MEMBERS: Final = 4096
 """A member or frame costs some microseconds even if nothing is in it, and a body could hold millions; at bgzip's 64 kB each these are 256 MB."""
 _WINDOW_LOG: Final = 23
@@ -31,14 +32,14 @@ _WINDOW_LOG: Final = 23
 
 def gunzip(body: bytes, limit: int) -> bytes:
     """Decompress all members. Raises Refused: 400 when it isn't gzip to its end, 413 when more than `limit` bytes come out."""
-    return _within(limit, _blocks(body, "gzip", lambda: zlib.decompressobj(wbits=31), zlib.error, _MEMBERS))
+    return _within(limit, _blocks(body, "gzip", lambda: zlib_ng.decompressobj(wbits=31), _ZLIB_ERROR, _MEMBERS))
 
 
 def inflate(body: bytes, limit: int) -> bytes:
     """Decompress "deflate": a zlib stream (RFC 9110, section 8.4.1.2), or the bare one that some clients send. Raises Refused like `gunzip`."""
     # A zlib stream's first two bytes say method 8 and are a multiple of 31 (RFC 1950, section 2.2).
     wrapped = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
-    return _within(limit, _blocks(body, "deflate", lambda: zlib.decompressobj(wbits=15 if wrapped else -15), zlib.error, 1))
+    return _within(limit, _blocks(body, "deflate", lambda: zlib_ng.decompressobj(wbits=15 if wrapped else -15), _ZLIB_ERROR, 1))
 
 
 def unzstd(body: bytes, limit: int) -> bytes:

@@ -40,8 +40,8 @@ def remote_write_1(value: bytes) -> tuple[bytes, bytes] | None:
 
 
 def remote_write_2(value: bytes) -> tuple[bytes, bytes] | None:
-    """Halves of a remote_write 2.0 Request, each with all symbols."""
-    return _halves(Request, value, _cut_series)
+    """Halves of a remote_write 2.0 Request, each with the symbols that it uses."""
+    return _halves(Request, value, _cut_series_2)
 
 
 def _halves(kind: type[Message], value: bytes, cut: Callable[[Any], Any]) -> tuple[bytes, bytes] | None:
@@ -92,6 +92,30 @@ def _cut_series(request: Any) -> Any:
     if second is not None and isinstance(second, WriteRequest):
         second.ClearField("metadata")
     return second
+
+
+def _cut_series_2(request: Any) -> Any:
+    second = _cut_series(request)
+    if second is not None:
+        _drop_symbols(request)
+        _drop_symbols(second)
+    return second
+
+
+def _drop_symbols(request: Any) -> None:
+    """Leave out the symbols that nothing refers to: single records that each had the whole table would be many times their batch."""
+    old = list(request.symbols)
+    labels = [refs for series in request.timeseries for refs in (series.labels_refs, *(exemplar.labels_refs for exemplar in series.exemplars))]
+    metadata = [series.metadata for series in request.timeseries if series.HasField("metadata")]
+    used = [0, *(ref for refs in labels for ref in refs), *(ref for one in metadata for ref in (one.help_ref, one.unit_ref))]
+    if max(used) >= len(old):
+        return  # a reference to nothing has to go on being one
+    places = {ref: place for place, ref in enumerate(dict.fromkeys(used))}
+    for refs in labels:
+        refs[:] = [places[ref] for ref in refs]
+    for one in metadata:
+        one.help_ref, one.unit_ref = places[one.help_ref], places[one.unit_ref]
+    request.symbols[:] = [old[ref] for ref in places]
 
 
 def _cut_samples(request: Any) -> Any:

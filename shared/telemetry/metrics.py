@@ -21,7 +21,11 @@ PUBLISH_SECONDS = Histogram(
 DELIVERED = Counter("obstack_sink_delivered_records", "Kafka records stored by the backend.", ["type"])
 POSTPONED = Counter("obstack_sink_postponed_records", "Deliveries answered 503, so that the trigger redelivers.", ["type"])
 DEAD = Counter("obstack_sink_dead_letters", "Dead letters written, by reason.", ["reason"])
+BURIED = Counter("obstack_dead_letter_stored_letters", "Dead letters stored as objects, by who refused them and why.", ["sink", "reason"])
+SWITCHED = Counter("obstack_sink_switched_records", "Kafka records that a switched-off sink held (each delivery again) or skipped.", ["mode"])
 DUPLICATES = Counter("obstack_sink_duplicates", "Documents that were already there: a redelivery.", [])
+BREAKER = Gauge("obstack_sink_breaker_state", "Circuit breaker before the backend: 0 closed, 1 half open, 2 open.", ["backend"])
+GROUPED = Counter("obstack_sink_grouped_records", "Kafka records that went to the backend in a request together with others.", [])
 DELIVERY_SECONDS = Histogram(
     "obstack_sink_delivery_seconds", "From the event's arrival to the backend's yes.", ["type"], buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 )

@@ -61,9 +61,9 @@ KINDS = [
     # A moment after 2262, which date_nanos can't hold.
     Kind("opensearch", sink_opensearch, EventType.LOGS, "OPENSEARCH_URL", _logs(-300 * 365 * DAY)),
     Kind("tempo", sink_tempo, EventType.TRACES, "TEMPO_OTLP_ENDPOINT", _spans),
-    Kind("prom-otlp", sink_prom, EventType.METRICS, "PROMETHEUS_URL", lambda now, words: batches.metrics(*words, at=_times(DAY)(now, words))),
-    Kind("prom-rw1", sink_prom, EventType.REMOTE_WRITE_1, "PROMETHEUS_URL", lambda now, words: batches.series_1(*words, at=_times(DAY)(now, words))),
-    Kind("prom-rw2", sink_prom, EventType.REMOTE_WRITE_2, "PROMETHEUS_URL", lambda now, words: batches.series_2(*words, at=_times(DAY)(now, words))),
+    Kind("prom-otlp", sink_prom, EventType.METRICS, "PROMETHEUS_URL", lambda now, words: batches.metrics(*words, at=_times(5 * DAY)(now, words))),
+    Kind("prom-rw1", sink_prom, EventType.REMOTE_WRITE_1, "PROMETHEUS_URL", lambda now, words: batches.series_1(*words, at=_times(5 * DAY)(now, words))),
+    Kind("prom-rw2", sink_prom, EventType.REMOTE_WRITE_2, "PROMETHEUS_URL", lambda now, words: batches.series_2(*words, at=_times(5 * DAY)(now, words))),
 ]
 
 

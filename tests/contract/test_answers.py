@@ -1,8 +1,11 @@
 """Answers of the real backends to what customers and operators can make happen, and what becomes of it. The answer tables are only as true as these."""
 
 import json
+import socket
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import time_ns
 from typing import Any
 from urllib.parse import urlencode
@@ -14,12 +17,17 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from starlette.testclient import TestClient
 
+from localdev.backends.probe import http_ok
+from localdev.backends.prometheus import prometheus_binary
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
 from shared.codecs.prompb.remote2_pb2 import Request
 from tests import batches, waiting
+from tests.conftest import Stack
 from tests.contract.conftest import Rig
-from tests.contract.rigs import DAY, get
+from tests.contract.rigs import DAY, Kind, RealPrometheus, get
+from tests.edges import Broker
 
 pytestmark = pytest.mark.stack
 
@@ -119,7 +127,7 @@ DEAD = [
     ("loki", "many attributes", lambda _: one_log(many_attributes), "too_large"),
     ("loki", "big attribute", lambda _: one_log(big_attribute), "too_large"),
     ("loki", "long label", lambda _: many_resource_attributes(), "refused_by_backend"),
-    ("prom-otlp", "too old", lambda now: batches.metrics("bad", at=now - 7 * HOUR), "out_of_window"),
+    ("prom-otlp", "too old", lambda now: batches.metrics("bad", at=now - 5 * DAY), "out_of_window"),
     ("prom-otlp", "too new", lambda now: batches.metrics("bad", at=now + 7 * HOUR), "out_of_window"),
     ("prom-otlp", "delta", lambda _: one_metric(delta), "invalid"),
     ("prom-otlp", "bad scale", lambda _: one_metric(bad_scale), "invalid"),
@@ -127,10 +135,10 @@ DEAD = [
     ("prom-otlp", "no data", lambda _: one_metric(lambda _: None), "invalid"),
     ("prom-otlp", "no name", lambda _: one_metric(nameless), "invalid"),
     ("prom-otlp", "no label name", lambda _: one_metric(nameless_label), "invalid"),
-    ("prom-rw1", "too old", lambda now: batches.series_1("bad", at=now - 7 * HOUR), "out_of_window"),
+    ("prom-rw1", "too old", lambda now: batches.series_1("bad", at=now - 5 * DAY), "out_of_window"),
     ("prom-rw1", "too new", lambda now: batches.series_1("bad", at=now + 7 * HOUR), "out_of_window"),
     ("prom-rw1", "bad histogram", lambda _: one_series(bad_histogram), "invalid"),
-    ("prom-rw2", "too old", lambda now: batches.series_2("bad", at=now - 7 * HOUR), "out_of_window"),
+    ("prom-rw2", "too old", lambda now: batches.series_2("bad", at=now - 5 * DAY), "out_of_window"),
     ("prom-rw2", "bad histogram", lambda _: one_series_2(bad_histogram), "invalid"),
     ("prom-rw2", "no sample", lambda _: one_series_2(lambda _: None), "invalid"),
     ("prom-rw2", "label twice", lambda _: one_series_2(lambda s: s.labels_refs.extend(s.labels_refs[:2]), samples=True), "invalid"),
@@ -260,6 +268,41 @@ def test_native_histogram_arrives(real: Rig) -> None:
     query = urlencode({"query": f'histogram_count({{tenant_id="{real.tenant_id}"}})'})
     [found] = get(f"{real.backend.address}/api/v1/query?{query}")["data"]["result"]
     assert found["value"][1] == "3"
+
+
+@pytest.fixture
+def old_prometheus(stack: Stack, tmp_path: Path) -> Iterator[str]:
+    """A real Prometheus that takes remote_write 1.0 only."""
+    (tmp_path / "prometheus.yml").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = ["config.file=prometheus.yml", "storage.tsdb.path=data", f"web.listen-address={address}", "web.enable-remote-write-receiver", "log.level=error"]
+    only = "web.remote-write-receiver.accepted-protobuf-messages=prometheus.WriteRequest"
+    process = subprocess.Popen([prometheus_binary(), *(f"--{flag}" for flag in (*flags, only))], cwd=tmp_path)
+    try:
+        waiting.until(lambda: http_ok(f"http://{address}/-/ready"), what="Prometheus is ready")
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("kind", ["prom-rw2"], indirect=True)
+def test_2_0_reaches_a_prometheus_that_takes_1_0_only(kind: Kind, old_prometheus: str, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample, a native histogram and a stale marker, under the tenant's label."""
+    monkeypatch.setenv(kind.variable, old_prometheus)
+    now = time_ns()
+
+    def change(one: Any) -> None:
+        one.histograms.add(count_int=3, sum=4.5, schema=0, timestamp=now // 10**6, positive_deltas=[1, 1]).positive_spans.add(offset=0, length=2)
+
+    with TestClient(kind.sink.app) as client:
+        rig = Rig(kind, client, broker, RealPrometheus(kind, {"prometheus": old_prometheus}))
+        stale = batches.series_2("ended", at=now, value=12.5).replace(struct.pack("<d", 12.5), STALE)
+        for value in (batches.series_2("plain", "ended", at=now - 10**9), stale, one_series_2(change)):
+            assert rig.deliver(batches.record(kind.type, value, rig.tenant_id)) == 204
+        assert not broker.messages
+        assert sorted(one["__name__"] for one in series(rig, f'{{tenant_id="{rig.tenant_id}"}}')) == ["bad", "plain"]
 
 
 # -- OpenSearch ---------------------------------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from time import time_ns
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError
 from starlette.testclient import TestClient
 
+from shared import breaker
 from shared.contract import EventType
 from shared.telemetry import metrics
 from tests import batches, waiting
@@ -44,6 +46,28 @@ def test_backend_that_is_away_is_later(kind: Kind, broker: Broker, monkeypatch: 
     assert not broker.messages
 
 
+def test_dead_letters_have_the_same_parts_on_every_delivery(rig: Rig) -> None:
+    """Each its own; and whoever replays one learns by the answer that something died."""
+    record = rig.record(time_ns(), "a", "bad1", "b", "bad2", "bad3")
+    assert rig.deliver(record) == 204
+    answer = rig.client.post("/", content=record.value, headers=batches.headers(record))
+    assert (answer.status_code, answer.headers["obstack-dead-letters"]) == (204, "parts")
+    parts = [(letter.headers["ce_part"], letter.value) for letter in rig.broker.messages]
+    assert len({part for part, _ in parts[:3]}) == 3
+    assert sorted(parts[:3]) == sorted(parts[3:])
+    assert {(letter.headers["ce_sink"], letter.headers["ce_id"]) for letter in rig.broker.messages} == {(rig.kind.sink.__name__.split(".")[1], record.id)}
+
+
+def test_dead_letter_that_dies_again_is_the_same_one(rig: Rig) -> None:
+    record = rig.record(time_ns(), "bad1", "a")
+    assert rig.deliver(record) == 204
+    (letter,) = rig.broker.messages
+    again = replace(record, value=letter.value, extensions={"part": letter.headers["ce_part"]})
+    answer = rig.client.post("/", content=again.value, headers=batches.headers(again))
+    assert (answer.status_code, answer.headers["obstack-dead-letters"]) == (204, "whole")
+    assert [(one.headers["ce_id"], one.headers["ce_part"]) for one in rig.broker.messages] == [(record.id, letter.headers["ce_part"])] * 2
+
+
 def test_sink_goes_on_once_the_backend_is_back(kind: Kind, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The redelivered event is stored."""
     with Standin(kind) as backend:
@@ -57,6 +81,26 @@ def test_sink_goes_on_once_the_backend_is_back(kind: Kind, broker: Broker, monke
             backend.server.answer = answer
             assert rig.deliver(record) == 204
             assert rig.found() == ["a"]
+
+
+def test_silent_backend_costs_its_timeout_a_few_times_only(kind: Kind, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the breaker is open: the trigger is told to wait, at once and without asking the backend. It is asked again after a moment."""
+    monkeypatch.setenv("BACKEND_TIMEOUT_SECONDS", "0.1")
+    monkeypatch.setattr("shared.breaker.SECONDS", 1)
+    with Standin(kind) as backend:
+        monkeypatch.setenv(kind.variable, backend.address)
+        with TestClient(kind.sink.app) as client:
+            rig = Rig(kind, client, broker, backend)
+            record = rig.record(time_ns(), "a")
+            backend.server.open.clear()
+            assert [rig.deliver(record) for _ in range(breaker.FAILURES + 1)] == [503] * (breaker.FAILURES + 1)
+            asked = len(backend.server.asked)
+            answer = client.post("/", content=record.value, headers=batches.headers(record))
+            assert (answer.status_code, int(answer.headers["retry-after"]) > 0, len(backend.server.asked)) == (503, True, asked)
+            backend.server.open.set()
+            waiting.until(lambda: rig.deliver(record) == 204, what="the breaker closes")
+            assert rig.found() == ["a"]
+    assert not broker.messages
 
 
 def _trouble(kind: Kind) -> Any:

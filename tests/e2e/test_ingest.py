@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 import httpx2
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from localdev.supervisor import state
-from shared import tokens
+from shared import envelope, tokens
 from shared.contract import MAX_BODY_BYTES, Topic
 from shared.signals import SIGNALS
 from tests.conftest import Stack
@@ -52,6 +52,19 @@ class Tail:
                     break
         return values
 
+    def message_with(self, marker: bytes, seconds: float) -> Message:
+        """The message with the marker in its value."""
+        (message,) = until(lambda: self._with(marker), seconds, what="the message is in the topic")
+        return message
+
+    def _with(self, marker: bytes) -> list[Message]:
+        message = self._consumer.poll(0.05)
+        return [message] if message is not None and not message.error() and marker in (message.value() or b"") else []
+
+    def partitions(self) -> int:
+        """How many the topic has."""
+        return len(self._consumer.assignment())
+
     def close(self) -> None:
         self._consumer.close()
 
@@ -82,6 +95,16 @@ def test_accepted_batch_is_readable_in_the_topic(stack: Stack, tail: Tail) -> No
     answer = post(stack, gzip.compress(body), token(stack) | PROTOBUF | {"content-encoding": "gzip"})
     assert (answer.status_code, answer.content) == (200, b"")
     assert tail.values_until(body, 2)[-1:] == [body]
+
+
+def test_record_lies_in_the_partition_that_its_keys_hash_names(stack: Stack, tail: Tail) -> None:
+    """Else what ingest gathers would be spread all the same."""
+    for _ in range(5):
+        marker = token_hex(8)
+        assert post(stack, logs(marker), token(stack) | PROTOBUF).status_code == 200
+        message = tail.message_with(marker.encode(), 5)
+        keys = {key.text: key.hash for key in envelope.keys(stack.tenants[0]["id"])}
+        assert message.partition() == keys[(message.key() or b"").decode()] % tail.partitions()
 
 
 def test_nothing_of_refused_requests_reaches_the_topic(stack: Stack, tail: Tail) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 of any function, the trigger or the gateway while data flows: it comes back and nothing is missing."""
+"""kill -9 of what a customer's Collector and a reader talk to, while data flows: it comes back and nothing is missing. test_chaos.py kills all the rest."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
-VICTIMS = ["ingest_otlp", "sink_loki", "sink_opensearch", "sink_prom", "sink_tempo", "query", "trigger", "gateway"]
+VICTIMS = ["ingest_otlp", "query", "gateway"]
 
 KILLS = 3
 """Per victim, each as soon as it is back, so that they fall on different moments of the flow."""

@@ -179,6 +179,21 @@ def test_wrong_requests_get_their_status(
     assert (answer.headers.get("allow") == "POST") == (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("headers", "name", "taken"),
+    [
+        (PROTOBUF | {"content-encoding": "br"}, "accept-encoding", "gzip, zstd, deflate"),
+        (JSON | {"content-encoding": "gzip, gzip"}, "accept-encoding", "gzip, zstd, deflate"),
+        ({"content-type": "text/plain"}, "accept", "application/x-protobuf, application/json"),
+        ({}, "accept", "application/x-protobuf, application/json"),
+    ],
+)
+def test_415_names_what_is_taken(client: TestClient, acme: Customer, headers: dict[str, str], name: str, taken: str) -> None:
+    answer = client.post("/v1/logs", content=logs(), headers=acme.headers | headers)
+    assert answer.status_code == 415
+    assert {key: value for key, value in answer.headers.items() if key.startswith("accept")} == {name: taken}
+
+
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
 @pytest.mark.parametrize("form", ["length", "chunked", "bomb"])
 def test_too_large_is_413(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch, kind: dict[str, str], form: str) -> None:

@@ -3,18 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from functions.sink_opensearch import answers, bulk, documents, main, request, values
+from functions.sink_opensearch import answers, bulk, documents, main, request, template, values
 from functions.sink_opensearch.answers import ITEMS, REQUESTS
-from shared.contract import EventType
+from shared.contract import EventType, Period
 from shared.envelope import Record
+from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
-from tests import batches
+from tests import batches, waiting
 from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items
 from tests.edges import Broker
 
@@ -122,14 +126,14 @@ def test_document_has_every_field() -> None:
 
 def test_template_maps_every_field() -> None:
     """What the document has, the mapping knows; nothing is guessed."""
-    template = json.loads(bulk.TEMPLATE.read_text())["template"]["mappings"]
-    assert template["dynamic"] is False
+    mappings = json.loads(template.FILE.read_text())["template"]["mappings"]
+    assert mappings["dynamic"] is False
     log = a_log()
     log.body.string_value, log.severity_text, log.event_name, log.observed_time_unix_nano = "b", "INFO", "e", AT
     log.trace_id, log.span_id = b"1" * 16, b"2" * 8
     log.attributes.add(key="a")
     found = document(log, service_name="s", service_namespace="n", deployment_environment="d", host_name="h")
-    assert set(found) | {"scope"} == set(template["properties"])
+    assert set(found) | {"scope"} == set(mappings["properties"])
 
 
 def test_time_is_the_records_own() -> None:
@@ -151,13 +155,30 @@ def test_each_record_goes_to_its_own_day() -> None:
     assert [found.index[-10:] for found in documents.documents(of(b""), batch)] == ["2026.11.23", "2026.11.24"]
 
 
+@pytest.mark.parametrize(
+    ("period", "suffixes"),
+    [
+        (Period.DAY, ["2026.12.31", "2027.01.01", "2027.01.04"]),
+        (Period.WEEK, ["2026.w53", "2026.w53", "2027.w01"]),
+        (Period.MONTH, ["2026.12", "2027.01", "2027.01"]),
+    ],
+)
+def test_index_is_of_the_records_period(period: Period, suffixes: list[str]) -> None:
+    """Weeks are those of ISO 8601: the first days of a year may belong to the last week of the year before."""
+    first = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+    times = [int(first + seconds) * 10**9 for seconds in (0, 1, 3 * 86_400 + 1)]
+    batch = ExportLogsServiceRequest.FromString(batches.logs("a", "b", "c", at=times))
+    found = documents.documents(of(b"", index_period=period), batch)
+    assert [one.index for one in found] == [f"logs-tenant-{TENANT}-{suffix}" for suffix in suffixes]
+
+
 def test_ids_count_through_the_batch() -> None:
-    """Over all resources and scopes; a replayed part of a batch counts for itself."""
+    """Over all resources and scopes; a replayed part of a batch has the id that it had there, so it is never stored beside itself."""
     record = of(batches.logs("a", "b") + batches.logs("c"))
     batch = request.parse(record)
     assert [found.id for found in documents.documents(record, batch)] == [f"{record.id}-{n}" for n in range(3)]
-    part = of(record.value, id=record.id, extensions={"part": "4"})
-    assert [found.id for found in documents.documents(part, batch)] == [f"{record.id}-part4-{n}" for n in range(3)]
+    part = of(documents.alone(batch, 2), id=record.id, extensions={"part": "2"})
+    assert [found.id for found in documents.documents(part, request.parse(part))] == [f"{record.id}-2"]
 
 
 def any_value(value: Any) -> Any:
@@ -411,3 +432,73 @@ def test_index_waits_for_its_template(client: TestClient, backend: HttpBackend) 
     backend.answer = lambda _: Says(503, "")
     assert deliver(client, of(batches.logs("a"))) == 503
     assert [asked.method for asked in backend.asked] == ["PUT"]
+
+
+def test_backend_in_trouble_is_left_alone_for_a_moment(client: TestClient, backend: HttpBackend) -> None:
+    """After some failures the events wait with the trigger, and OpenSearch isn't asked."""
+    backend.answer = lambda _: Says(503, "")
+    assert {deliver(client, of(batches.logs("a"))) for _ in range(8)} == {503}
+    assert len(backend.asked) == 5
+
+
+def test_refused_documents_are_no_trouble_of_opensearchs(client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """One tenant's blocked index doesn't stop the others."""
+    items.bad = {"blocked": (403, "cluster_block_exception: index blocked")}
+    assert {deliver(client, of(batches.logs("blocked"))) for _ in range(8)} == {503}
+    assert deliver(client, of(batches.logs("fine"))) == 204
+
+
+# -- group commit -------------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request at a time. Before `client`."""
+    monkeypatch.setattr(bulk, "LANES", 1)
+
+
+def test_events_share_a_request_and_nothing_else(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, broker: Broker) -> None:
+    """What comes while OpenSearch works goes together; a bad record and a blocked index concern their own events only."""
+    items.bad = {"bad": (400, "mapper_parsing_exception: x"), "blocked": (403, "cluster_block_exception: x")}
+    needs = main.function._needs
+    assert needs is not None
+    assert deliver(client, of(batches.logs("template"))) == 204
+    backend.reached.clear()
+    backend.open.clear()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(deliver, client, of(batches.logs("first")))
+        assert backend.reached.wait(10)
+        rest = [pool.submit(deliver, client, of(batches.logs(*words))) for words in (["a", "bad", "b"], ["blocked"], ["c"])]
+        waiting.until(lambda: len(needs.bulk._together._waiting[0]) == 3)
+        backend.open.set()
+        assert [first.result(10), *(one.result(10) for one in rest)] == [204, 204, 503, 204]
+    bulks = [bulk_actions([asked]) for asked in backend.asked if asked.path.startswith("/_bulk")]
+    assert [len(actions) for actions in bulks] == [1, 1, 5]
+    assert [batches.words(EventType.LOGS, letter.value) for letter in broker.messages] == [["bad"]]
+
+
+# -- the switch ---------------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "answered"), [("hold", 503), ("skip", 204)])
+def test_writes_can_be_switched_off(broker: Broker, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch, mode: str, answered: int) -> None:
+    """`hold`: events wait in the topic; `skip`: they are let go, and counted. OpenSearch isn't asked."""
+    monkeypatch.setenv("OPENSEARCH_URL", backend.url)
+    monkeypatch.setenv("OPENSEARCH_WRITES", mode)
+    before = metrics.SWITCHED.labels(mode)._value.get()
+    with TestClient(main.app) as client:
+        record = of(batches.logs("a"))
+        answer = client.post("/", content=record.value, headers=batches.headers(record))
+    assert answer.status_code == answered
+    assert answer.headers.get("retry-after") == ("30" if mode == "hold" else None)
+    assert metrics.SWITCHED.labels(mode)._value.get() == before + 1
+    assert not backend.asked
+    assert not broker.messages
+
+
+def test_unknown_mode_ends_the_start(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error must not mean that logs are written, or lost."""
+    monkeypatch.setenv("OPENSEARCH_URL", "http://opensearch.invalid:9200")
+    monkeypatch.setenv("OPENSEARCH_WRITES", "off")
+    with pytest.raises(ValidationError, match="opensearch_writes"):
+        OpenSearchSink()

@@ -8,11 +8,11 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from starlette.testclient import TestClient
 
-from functions.sink_prom import labels, main, resource
+from functions.sink_prom import labels, main, resource, version
 from functions.sink_prom.answers import ANSWERS, WRITTEN
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
-from shared.codecs.prompb.remote2_pb2 import Request
-from shared.contract import EventType, Reason
+from shared.codecs.prompb.remote2_pb2 import Request, TimeSeries
+from shared.contract import NOBODY, EventType, Reason
 from shared.errors import Never
 from tests import batches
 from tests.backends import Asked, HttpBackend, Says
@@ -66,10 +66,75 @@ def test_remote_write_goes_as_it_came_in(client: TestClient, backend: HttpBacken
     assert TENANT.encode() in unsnappy(asked)
 
 
-def test_receiver_that_reads_2_0_as_1_0_is_held(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
-    """It stores nothing and says yes; the counts it owes are what tells."""
+@pytest.mark.parametrize("unable", [Says(415, "unsupported"), Says(204)], ids=["says so", "reads it as an empty one"])
+def test_receiver_that_does_not_know_2_0_gets_1_0(client: TestClient, backend: HttpBackend, broker: Broker, unable: Says) -> None:
+    """The same samples under the same labels, at once, and from then on without asking; a yes to 2.0 has to come with counts."""
+    backend.answer = lambda asked: unable if asked.headers["x-prometheus-remote-write-version"] == "2.0.0" else Says(204)
+    assert [deliver(client, batches.series_2(word), EventType.REMOTE_WRITE_2) for word in ("m", "n")] == [204, 204]
+    assert [asked.headers["x-prometheus-remote-write-version"] for asked in backend.asked] == ["2.0.0", "0.1.0", "0.1.0"]
+    assert [asked.headers["content-type"] for asked in backend.asked][1:] == ["application/x-protobuf"] * 2
+    for word, asked in zip("mn", backend.asked[1:], strict=True):
+        [series] = WriteRequest.FromString(unsnappy(asked)).timeseries
+        assert [(label.name, label.value) for label in series.labels] == [("__name__", word), ("tenant_id", TENANT), ("zone", "z1")]
+        assert [sample.value for sample in series.samples] == [1.0]
+    assert not broker.messages
+
+
+def test_old_receiver_is_asked_again_after_a_while(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been updated."""
+    monkeypatch.setattr("functions.sink_prom.receiver.OLD_SECONDS", 0.0)
+    backend.script = [Says(415), Says(204)]
+    backend.answer = lambda _: Says(204, headers={WRITTEN: "1"})
+    assert [deliver(client, batches.series_2("m"), EventType.REMOTE_WRITE_2) for _ in range(2)] == [204, 204]
+    assert [asked.headers["x-prometheus-remote-write-version"] for asked in backend.asked] == ["2.0.0", "0.1.0", "2.0.0"]
+
+
+def test_receiver_that_knows_neither_is_held(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
+    """415 to both versions is a matter of settings."""
+    backend.answer = lambda _: Says(415)
     assert deliver(client, batches.series_2("m"), EventType.REMOTE_WRITE_2) == 503
     assert not broker.messages
+
+
+def test_2_0_as_1_0_keeps_all_numbers() -> None:
+    """Stale markers, native histograms with both kinds of buckets, and exemplars with their labels."""
+    two = Request.FromString(batches.series_2("m"))
+    two.symbols.extend(("trace_id", "abc"))
+    series = two.timeseries[0]
+    series.samples[0].value, series.samples[0].start_timestamp = STALE, 5
+    histogram = series.histograms.add(count_int=3, sum=1.5, schema=2, zero_count_int=0, timestamp=9, positive_deltas=[1, -2], reset_hint=2)
+    histogram.positive_spans.add(offset=-3, length=2)
+    series.histograms.add(count_float=2.5, sum=STALE, schema=-53, custom_values=[1.0, 2.5], positive_counts=[1.0, 1.5], timestamp=10)
+    series.exemplars.add(labels_refs=[len(two.symbols) - 2, len(two.symbols) - 1], value=0.5, timestamp=7)
+    [one] = WriteRequest.FromString(version.as_1(two.SerializeToString())).timeseries
+    assert struct.pack("<d", one.samples[0].value) == struct.pack("<d", STALE)
+    assert [old.SerializeToString() for old in one.histograms] == [new.SerializeToString() for new in series.histograms]
+    [exemplar] = one.exemplars
+    assert ([(label.name, label.value) for label in exemplar.labels], exemplar.value, exemplar.timestamp) == ([("trace_id", "abc")], 0.5, 7)
+
+
+@pytest.mark.parametrize("value", [b"\xff\xff", Request(timeseries=[TimeSeries(labels_refs=[1])]).SerializeToString()])
+def test_2_0_that_cannot_be_read_has_no_1_0(value: bytes) -> None:
+    """Any bytes give a request or Never."""
+    with pytest.raises(Never):
+        version.as_1(value)
+
+
+def test_unnamed_refusal_needs_a_probe(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
+    """A single point that Prometheus never takes must not hold its partition: it takes a point of nobody's right after it, so the point is at fault."""
+    backend.answer = lambda asked: Says(200) if b"obstack_sink_probe" in asked.body else Says(500, "something nobody has heard of")
+    assert deliver(client, batches.metrics("m")) == 204
+    assert [letter.headers["ce_reason"] for letter in broker.messages] == ["refused_by_backend"]
+    assert "something nobody has heard of" in broker.messages[0].headers["ce_detail"]
+    assert {NOBODY.encode() in asked.body for asked in backend.asked if b"obstack_sink_probe" in asked.body} == {True}
+
+
+def test_unnamed_refusal_that_passes_is_none(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
+    """A moment's trouble that Prometheus calls 500."""
+    backend.script = [Says(500, "something nobody has heard of")] * 2
+    assert deliver(client, batches.metrics("m")) == 204
+    assert not broker.messages
+    assert len(backend.asked) == 3
 
 
 _FUTURE = "out of bounds: timestamp is too far in the future"
@@ -104,6 +169,7 @@ ROWS = [
     (400, "parsing metadata for series [1 2]: outside of symbols table", 204, "invalid"),
     (400, "parsing exemplar for series {}: outside of symbols table", 204, "invalid"),
     (500, "empty labelset: invalid sample", 204, "invalid"),
+    (400, "proto: wrong wireType = 2 for field Symbols", 204, "undecodable"),
     (500, "write to WAL: log samples: write: disk quota exceeded", 503, None),
     (500, "no space left on device", 503, None),
     (500, "read-only file system", 503, None),

@@ -51,6 +51,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port_offset: int) -> 
     """A `.local` and ports of this test's own."""
     monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path / "local"))
     monkeypatch.setenv("OBSTACK_PORT_OFFSET", str(port_offset))
+    monkeypatch.delenv("OBSTACK_WITH", raising=False)
     return tmp_path / "local"
 
 

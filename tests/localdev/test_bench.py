@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
@@ -17,7 +19,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from localdev.bench import __main__ as command
-from localdev.bench import bodies, ingest, load, report, rounds, servers, stack
+from localdev.bench import backlog, bodies, events, ingest, load, report, rounds, servers, sinks, stack, stand_in
 from localdev.bench.load import LoadError, Outcome, Target
 from localdev.bench.report import Table
 from localdev.bench.rounds import Effort, Generator, Spread, Turn
@@ -25,6 +27,7 @@ from localdev.bench.servers import Server
 from localdev.install.go_build import WRAPPERS
 from localdev.install.servers import bench_collector
 from localdev.paths import ROOT, STACK
+from shared import envelope
 from shared.codecs import otlp
 from shared.codecs.compression import unsnappy
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
@@ -32,6 +35,8 @@ from shared.codecs.prompb.remote2_pb2 import Request
 from shared.contract import MAX_RECORD_BYTES
 
 NOW = 10**9
+TENANT = "00000000-0000-4000-8000-000000000001"
+OLD = "00000000-0000-7000-8000-000000000002"
 SHAPES = {"logs": otlp.LOGS, "metrics": otlp.METRICS, "traces": otlp.TRACES}
 
 
@@ -211,14 +216,16 @@ def test_children_count_as_their_server() -> None:
 
 
 class TestServers:
-    def test_only_broker_and_database_run_beside_them(self) -> None:
-        services = {service.name: service for service in stack.services()}
-        assert services.keys() == {"kafka", "postgres"}
+    @pytest.mark.parametrize("names", [("kafka", "postgres"), ("kafka", "opensearch")])
+    def test_only_the_backends_asked_for_run_beside_them(self, names: tuple[str, ...]) -> None:
+        services = {service.name: service for service in stack.services(names)}
+        assert tuple(services) == names
         assert "--override" in services["kafka"].command()
 
     def test_the_collector_is_complete_and_pinned(self) -> None:
         module = (WRAPPERS / bench_collector.name / "go.mod").read_text()
-        assert f"exporter/kafkaexporter v{bench_collector.version}\n" in module
+        for part in ("exporter/kafkaexporter", "receiver/kafkareceiver", "exporter/otlphttpexporter"):
+            assert f"{part} v{bench_collector.version}\n" in module
         assert (WRAPPERS / bench_collector.name / "go.sum").exists()
         assert servers.collector_binary() == bench_collector.binary()
 
@@ -228,6 +235,83 @@ class TestServers:
         assert "sending_queue: {enabled: false}" in config
         assert f"max_message_bytes: {MAX_RECORD_BYTES + 65_536}\n" in config
         assert {"LOGS_TOPIC", "METRICS_TOPIC", "TRACES_TOPIC"} <= set(Template(config).get_identifiers())
+
+    def test_the_collector_forgets_a_record_only_when_loki_has_it(self) -> None:
+        config = (STACK / "collector" / "bench-loki.yml").read_text()
+        assert "message_marking: {after: true, on_error: false}" in config
+        assert "sending_queue: {enabled: false}" in config
+
+
+class TestEvents:
+    def test_requests_are_events_of_our_own_that_differ_by_their_id(self) -> None:
+        event = events.record(TENANT, bodies.logs(2))
+        requests = events.Series.of(event, 1).times(3).requests()
+        read = [envelope.from_event(dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]), body) for head, body in requests]
+        assert {one.tenant_id for one in read} == {TENANT}
+        assert {one.value for one in read} == {event.value}
+        assert len({one.id for one in read} | {event.id}) == 4
+
+    def test_bodies_get_the_id_too(self) -> None:
+        hits = [{"_index": "i", "_id": f"{OLD}-{place}", "_source": {"record_id": f"{OLD}-{place}", "body": "é"}} for place in range(2)]
+        series = events.Series(1, sinks.BULK, (), sinks.bulk_body(hits), ("t",), (), sinks.record_id(hits[0]))
+        [(head, body)] = series.requests()
+        action, source, *more = body.decode().splitlines()
+        new = json.loads(action)["create"]["_id"].removesuffix("-0")
+        assert new != OLD
+        assert json.loads(action) == {"create": {"_index": "i", "_id": f"{new}-0"}}
+        assert json.loads(source) == {"record_id": f"{new}-0", "body": "é"}
+        assert len(more) == 2
+        assert f"Content-Length: {len(body)}\r\n".encode() in head
+
+
+class TestBacklog:
+    """Loki's counters are read; the rest needs the servers."""
+
+    PAGE = (
+        b'loki_distributor_lines_received_total{is_internal_stream="false",tenant="%s"} 30\n'
+        b'loki_distributor_lines_received_total{is_internal_stream="false",tenant="other"} 7\n'
+        b'loki_request_duration_seconds_count{method="POST",route="otlp_v1_logs",status_code="204",ws="false"} 4\n'
+        b'loki_request_duration_seconds_count{method="GET",route="ready",status_code="503",ws="false"} 1\n'
+    ) % b"00000000-0000-4000-8000-000000000001"
+
+    def test_lines_are_the_tenants_and_pushes_are_all(self) -> None:
+        assert backlog.counted(self.PAGE, [TENANT]) == (30, 4)
+        assert backlog.counted(self.PAGE, [TENANT, "other"]) == (37, 4)
+        assert backlog.counted(b"", [TENANT]) == (0, 0)
+
+    def test_a_refused_push_ends_the_run(self) -> None:
+        with pytest.raises(LoadError, match="'429': 2"):
+            backlog.counted(self.PAGE + self.PAGE.replace(b'"204",ws="false"} 4', b'"429",ws="false"} 2'), [TENANT])
+
+    def test_a_ratio_is_of_the_sink_alone_and_with_the_trigger(self) -> None:
+        ours, theirs = backlog.Turn(1000, 10, 1.0, (0.001, 0.002)), backlog.Turn(1000, 100, 2.0, (0.002,))
+        assert backlog.row("10", [ours], [theirs])[1:] == (
+            "1.00, 3.00 / 2.00",
+            "0.50 (0.50 to 0.50)",
+            "1.50 (1.50 to 1.50)",
+            "1,000 / 500",
+            "100 / 10",
+        )
+
+
+def test_two_instances_share_the_connections(endpoint: Endpoint) -> None:
+    with Endpoint() as other:
+        outcome = load.closed(replace(endpoint.target(), more_ports=(other.port,)), connections=4, seconds=0, at_least=4)
+        assert outcome.requests == 4
+        assert (len(endpoint.requests), len(other.requests)) == (2, 2)
+
+
+def test_the_stand_in_takes_requests_in_pieces_and_one_after_the_other() -> None:
+    written: list[bytes] = []
+    transport = type("Transport", (), {"write": lambda _, data: written.append(data)})()
+    connection = stand_in.StandIn()
+    connection.connection_made(transport)
+    for piece in (b"POST / HTTP/1.1\r\nContent-", b"Length: 5\r\n\r\nab", b"c", b"de"):
+        assert written == []
+        connection.data_received(piece)
+    assert len(written) == 1
+    connection.data_received(b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\nx")
+    assert len(written) == 2
 
 
 class TestReport:
@@ -247,7 +331,7 @@ class TestReport:
         with pytest.raises(ValueError, match="no markers"):
             report.write("prom", [], [], tmp_path / "page.md")
 
-    @pytest.mark.parametrize("measurement", ["ingest", "prom", "start"])
+    @pytest.mark.parametrize("measurement", ["ingest", "prom", "sinks", "start"])
     def test_the_page_has_a_place_for_each(self, measurement: str) -> None:
         assert re.search(f"<!-- bench {measurement} -->.*<!-- end of bench {measurement} -->", report.PAGE.read_text(), re.DOTALL)
 
@@ -260,10 +344,11 @@ class TestCommand:
         assert refused.value.code == 2
 
     def test_a_case_that_is_not_there_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert command.main(["ingest", "--only", "no such"]) == 1
-        assert "10 log records, identity, 1 tenant" in capsys.readouterr().err
+        for name, known in (("ingest", "10 log records, identity, 1 tenant"), ("sinks", "OpenSearch")):
+            assert command.main([name, "--only", "no such"]) == 1
+            assert known in capsys.readouterr().err
 
-    @pytest.mark.parametrize("name", ["ingest", "prom", "start"])
+    @pytest.mark.parametrize("name", ["ingest", "prom", "sinks", "start"])
     def test_help(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as ended:
             command.main([name, "--help"])
@@ -274,11 +359,18 @@ class TestCommand:
         assert set(command.QUICK) <= {case.name for case in ingest.otlp_cases([1])}
 
     @pytest.mark.stack
-    def test_a_run_measures_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("arguments", "measured"),
+        [
+            (["prom"], ["remote_write 1.0, 2000 samples", "remote_write 2.0, 2000 samples"]),
+            (["sinks", "--only", "instances"], ["10 log records an event", "512 log records an event"]),
+        ],
+        ids=["prom", "sinks"],
+    )
+    def test_a_run_measures_and_leaves_nothing_behind(self, arguments: list[str], measured: list[str], tmp_path: Path) -> None:
         environment = {**os.environ, "OBSTACK_LOCAL": str(tmp_path)}
-        arguments = ["prom", "--rounds", "1", "--seconds", "0.2"]
+        arguments = [*arguments, "--rounds", "1", "--seconds", "0.2"]
         ran = subprocess.run([sys.executable, "-m", "localdev.bench", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
-        assert "remote_write 1.0, 2000 samples" in ran.stdout
-        assert "remote_write 2.0, 2000 samples" in ran.stdout
+        assert [words for words in measured if words not in ran.stdout] == []
         assert not (tmp_path / "bench").exists()

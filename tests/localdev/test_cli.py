@@ -118,7 +118,7 @@ def test_every_function_is_a_service(local: Path) -> None:
     services = {service.name: service for service in stack.services()}
     rows = functions.catalogue()
     assert {row.name for row in rows} < services.keys()
-    assert {row.name for row in rows if row.trigger} == {"sink_loki", "sink_opensearch", "sink_prom", "sink_tempo"}
+    assert {row.name for row in rows if row.trigger} == {"sink_loki", "sink_opensearch", "sink_prom", "sink_tempo", "dead_letter"}
     command = services["ingest_otlp"].command()
     assert command[0].endswith("/uvicorn")
     assert command[-1] == "functions.ingest_otlp.main:app"
@@ -128,10 +128,26 @@ def test_every_function_is_a_service(local: Path) -> None:
     assert list(services)[-2:] == ["trigger", "gateway"]
 
 
+def test_optional_function_is_on_when_asked_for(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "sink_archive" not in {row.name for row in functions.catalogue()}
+    monkeypatch.setenv(functions.WITH, "sink_archive")
+    assert "sink_archive" in {row.name for row in functions.catalogue()}
+    monkeypatch.setenv(functions.WITH, "sink_archives,query")
+    with pytest.raises(ValueError, match="query, sink_archives: not an optional function; there are: sink_archive"):
+        functions.catalogue()
+
+
+def test_up_with_an_unknown_function_says_which_there_are(local: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(functions.WITH, "")
+    assert main(["up", "--with", "archive"]) == 1
+    assert "there are: sink_archive" in capsys.readouterr().err
+
+
 def test_function_gets_the_settings_of_its_row(local: Path) -> None:
     """And no others; the same secret at every start, readable by its owner alone."""
     loki = next(service for service in functions.services() if service.name == "sink_loki").env()
-    assert {name for name in loki if name not in {"FUNCTION_NAME", "PYTHONUNBUFFERED", "PYTHONPATH"}} == {"KAFKA_BOOTSTRAP_SERVERS", "LOKI_URL"}
+    given = {name for name in loki if name not in {"FUNCTION_NAME", "PYTHONUNBUFFERED", "PYTHONPATH"} and not name.startswith("MALLOC_")}
+    assert given == {"KAFKA_BOOTSTRAP_SERVERS", "LOKI_URL"}
     assert loki["FUNCTION_NAME"] == "sink_loki"
     secret = functions.session_secret()
     assert functions.session_secret() == secret

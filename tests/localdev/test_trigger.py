@@ -65,7 +65,7 @@ def test_cloud_event_is_passed_as_it_is() -> None:
 def test_what_ingest_publishes_is_an_event() -> None:
     """The two ends of the envelope agree on what goes between them."""
     tenant = Tenant(id="018f3f3e-0000-7000-8000-000000000001", token_id="t", scopes=frozenset())
-    sent = envelope.new(tenant, EventType.LOGS, Source.OTLP, Topic.LOGS, b"batch", spread=b"")
+    sent = envelope.new(tenant, EventType.LOGS, Source.OTLP, Topic.LOGS, b"batch", key=envelope.key_of(tenant.id, b""))
     headers = {name: value.encode() if isinstance(value, str) else value for name, value in envelope.kafka_headers(sent)}
     event = events.from_record(record(headers, value=sent.value), "/source")
     received = envelope.from_event(event.headers, event.body)
@@ -345,14 +345,14 @@ EVENT = Event({"ce-id": "1", "content-type": "application/x-protobuf"}, b"\x00\x
 
 
 async def test_event_is_posted_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the function's root, with no header that the client library would like to add."""
+    """To the function's root, with the number of the attempt and no header that the client library would like to add."""
     async with function_answering(204) as (url, requests), delivery_to(url, Letters(), monkeypatch) as delivery:
         assert await delivery.deliver(EVENT, asyncio.Event())
         assert await delivery.deliver(Event({}, bytes(3_000_000)), asyncio.Event())
         assert await delivery.deliver(Event({}, b""), asyncio.Event())
     (small, body), (_, big_body), (empty, empty_body) = requests
     assert (small.method, small.path, body) == ("POST", "/", b"\x00\xff")
-    assert {name.lower() for name in small.headers} == {"host", "ce-id", "content-type", "content-length"}
+    assert {name.lower() for name in small.headers} == {"host", "ce-id", "ce-attempts", "content-type", "content-length"}
     assert (len(big_body), empty_body, empty.headers["Content-Length"]) == (3_000_000, b"", "0")
     assert "Content-Type" not in empty.headers
 
@@ -363,6 +363,7 @@ async def test_retried_until_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     async with function_answering(503, 404, 408, 409, 429, 500, 502, 200) as (url, requests), delivery_to(url, letters, monkeypatch) as delivery:
         assert await delivery.deliver(EVENT, asyncio.Event())
     assert (len(requests), letters.letters) == (8, [])
+    assert [request.headers["ce-attempts"] for request, _ in requests] == [str(n) for n in range(1, 9)]
 
 
 @pytest.mark.parametrize("status", [302, 400, 422])
@@ -372,8 +373,13 @@ async def test_refused_event_is_a_dead_letter(status: int, monkeypatch: pytest.M
     async with function_answering(status) as (url, requests), delivery_to(url, letters, monkeypatch) as delivery:
         assert await delivery.deliver(EVENT, asyncio.Event())
     ((event, headers),) = letters.letters
-    assert (event, len(requests)) == (EVENT, 1)
-    assert (headers["ce_knativeerrorcode"], headers["ce_reason"]) == (str(status).encode(), b"r")
+    assert (event.body, len(requests)) == (EVENT.body, 1)
+    assert (headers["ce_knativeerrorcode"], headers["ce_reason"], headers["ce_attempts"], headers["ce_sink"]) == (
+        str(status).encode(),
+        b"r",
+        b"1",
+        b"sink_test",
+    )
     assert headers["ce_knativeerrordata"] == base64.b64encode(b"because")
 
 

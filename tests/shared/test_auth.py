@@ -12,7 +12,7 @@ import pytest
 
 from shared import auth, tokens
 from shared.auth import Authenticator, token_of
-from shared.contract import Reason, Scope
+from shared.contract import Period, Reason, Scope
 from shared.errors import Later, Refused
 from shared.settings import Database as DatabaseSettings
 from shared.tenant import Limits
@@ -281,9 +281,9 @@ async def test_defect_in_the_look_up_is_told_and_stops_nobody(authenticator: Aut
 
 async def test_plan_comes_with_the_token(authenticator: Authenticator, database: Database) -> None:
     token = tokens.create()
-    database.add(token, (uuid4(), uuid4(), ["logs", "a-later-version's"], None, True), (5.0, 1000.0, 2.0, 4096))
+    database.add(token, (uuid4(), uuid4(), ["logs", "a-later-version's"], None, True), (5.0, 1000.0, 2.0, 4096), "week")
     tenant = await authenticator.tenant({"x-obstack-auth-token": token}, Scope.LOGS)
-    assert (tenant.limits, tenant.scopes) == (Limits(5.0, 1000.0, 2.0, 4096), frozenset({Scope.LOGS}))
+    assert (tenant.limits, tenant.scopes, tenant.index_period) == (Limits(5.0, 1000.0, 2.0, 4096), frozenset({Scope.LOGS}), Period.WEEK)
 
 
 async def test_thousand_bad_tokens_are_all_refused(authenticator: Authenticator, database: Database, acme: Customer) -> None:

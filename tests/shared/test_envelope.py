@@ -1,13 +1,14 @@
 """A record survives the way from Kafka headers to a CloudEvent request."""
 
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from shared import envelope
-from shared.contract import EventType, Reason, Scope, Source, Topic
+from shared.contract import EventType, Period, Reason, Scope, Source, Topic
 from shared.envelope import Dead, Record
 from shared.errors import Refused
 from shared.tenant import Tenant
@@ -17,7 +18,7 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def record(**changes: Any) -> Record:
-    arguments: dict[str, Any] = {"value": b"112345678", "spread": b"s", "traceparent": TRACEPARENT, **changes}
+    arguments: dict[str, Any] = {"value": b"112345678", "key": envelope.key_of(TENANT.id, b"s"), "traceparent": TRACEPARENT, **changes}
     return envelope.new(TENANT, EventType.LOGS, Source.OTLP, Topic.LOGS, **arguments)
 
 
@@ -29,6 +30,22 @@ def as_request(made: Record) -> dict[str, str]:
 def test_record_comes_back_from_its_event() -> None:
     made = record()
     assert envelope.from_event(as_request(made), made.value) == made
+
+
+def test_record_keeps_the_index_period_of_its_tenants_plan() -> None:
+    """Also as a dead letter; a day is not said, so records from before there were others are a day's."""
+    made = envelope.new(replace(TENANT, index_period=Period.WEEK), EventType.LOGS, Source.OTLP, Topic.LOGS, b"", key=envelope.key_of(TENANT.id, b"s"))
+    assert as_request(made)["ce-indexperiod"] == "week"
+    assert envelope.from_event(as_request(made), b"").index_period is Period.WEEK
+    letter = envelope.dead_letter(made, Dead(b"x", Reason.INVALID, "x"), "sink_x")
+    assert envelope.from_event(as_request(letter), b"x").index_period is Period.WEEK
+    assert "ce-indexperiod" not in as_request(record())
+    assert envelope.from_event(as_request(record()), b"").index_period is Period.DAY
+
+
+def test_unknown_index_period_is_refused() -> None:
+    with pytest.raises(Refused):
+        envelope.from_event({**as_request(record()), "ce-indexperiod": "../x"}, b"")
 
 
 def test_attributes_are_what_kafkasource_takes() -> None:
@@ -56,18 +73,20 @@ def test_malformed_traceparent_is_not_carried_on(hostile: str) -> None:
 
 
 def test_a_tenant_keeps_to_a_few_keys() -> None:
-    keys = {record(spread=str(n).encode()).key for n in range(100)}
-    assert keys == {f"{TENANT.id}/{n}" for n in range(envelope.SHARDS)}
-    assert record(spread=b"same").key == record(spread=b"same").key
+    keys = {envelope.key_of(TENANT.id, str(n).encode()) for n in range(100)}
+    assert {key.text for key in keys} == {f"{TENANT.id}/{n}" for n in range(envelope.SHARDS)}
+    assert keys == set(envelope.keys(TENANT.id))
+    assert envelope.key_of(TENANT.id, b"same") == envelope.key_of(TENANT.id, b"same")
 
 
 def test_dead_letter_keeps_the_record_and_adds_the_reason() -> None:
     made = record()
-    letter = envelope.dead_letter(made, Dead(b"part", Reason.OUT_OF_ORDER, "too old\nünïcode"), "sink_prom", 2)
+    letter = envelope.dead_letter(made, Dead(b"part", Reason.OUT_OF_ORDER, "too old\nünïcode", "400", "2"), "sink_prom")
     assert (letter.id, letter.key, letter.tenant_id, letter.value) == (made.id, made.key, made.tenant_id, b"part")
-    assert letter.extensions == {"reason": "out_of_order", "detail": "too old??n?code", "sink": "sink_prom", "part": "2"}
+    assert letter.extensions == {"reason": "out_of_order", "detail": "too old??n?code", "sink": "sink_prom", "status": "400", "part": "2"}
     envelope.kafka_headers(letter)
-    assert envelope.dead_letter(letter, Dead(b"", Reason.INVALID, ""), "sink_prom", 0).extensions["part"] == "2.0"
+    assert envelope.dead_letter(letter, Dead(b"", Reason.INVALID, "", part="0"), "sink_prom").extensions["part"] == "2.0"
+    assert envelope.dead_letter(letter, Dead(b"part", Reason.INVALID, ""), "sink_prom").extensions["part"] == "2"  # the same letter
 
 
 def test_extensions_added_on_the_way_are_kept() -> None:

@@ -1,7 +1,10 @@
 """Publishing returns after the broker's yes, or raises Later."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -9,18 +12,18 @@ from confluent_kafka import KafkaError
 
 from shared import envelope
 from shared.contract import MAX_RECORD_BYTES, EventType, Scope, Source, Topic
-from shared.envelope import Record
+from shared.envelope import Key, Record
 from shared.errors import Later, Refused
-from shared.publish import Publisher
+from shared.publish import TURN_SECONDS, Publisher
 from shared.settings import Broker as BrokerSettings
 from shared.tenant import Tenant
-from tests.edges import Broker
+from tests.edges import PARTITIONS, Broker
 
 TENANT = Tenant(str(uuid4()), str(uuid4()), frozenset(Scope))
 
 
 def record(value: bytes = b"v") -> Record:
-    return envelope.new(TENANT, EventType.TRACES, Source.OTLP, Topic.TRACES, value, spread=b"")
+    return envelope.new(TENANT, EventType.TRACES, Source.OTLP, Topic.TRACES, value, key=envelope.key_of(TENANT.id, b""))
 
 
 @pytest.fixture
@@ -66,3 +69,35 @@ async def test_client_gone_meanwhile_does_no_harm(publisher: Publisher, broker: 
     waiting.cancel()
     await publisher.publish(record())
     assert len(broker.messages) == 2
+
+
+async def test_what_is_sent_together_gathers_in_few_partitions_though_a_tenant_has_a_few_of_its_own(publisher: Publisher, broker: Broker) -> None:
+    tenants = [str(uuid4()) for _ in range(200)]
+    for tenant in tenants:
+        await publisher.publish(replace(record(), key=envelope.keys(tenant)[0].text))  # so all partitions were seen
+    keys = [publisher.gather(Topic.TRACES, envelope.keys(tenant)) for tenant in tenants]
+    assert all(key in envelope.keys(tenant) for key, tenant in zip(keys, tenants, strict=True))
+    (_, most), *_ = Counter(key.hash % PARTITIONS for key in keys).most_common(1)
+    assert most > 200 * 0.35  # 1 - (7/8)^4 = 0.41 have the preferred one among theirs, where spreading evenly would give each 0.125
+
+
+async def test_the_preferred_partition_changes_with_time(publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = monotonic()
+    monkeypatch.setattr("shared.publish.monotonic", lambda: now)
+    for n in range(100):
+        await publisher.publish(replace(record(), key=envelope.keys(str(uuid4()))[n % 4].text))
+    keys, seen = [Key(str(n), n) for n in range(8)], []
+    for _ in range(8):
+        now += TURN_SECONDS
+        seen.append(publisher.gather(Topic.TRACES, keys).hash)
+    assert sorted(seen) == list(range(8))
+
+
+async def test_closing_waits_for_what_is_under_way_but_no_longer_than_publishing_may_take(broker: Broker) -> None:
+    broker.silent = True
+    publisher = Publisher(BrokerSettings(publish_timeout_seconds=0.05))
+    waiting = asyncio.ensure_future(publisher.publish(record()))
+    await asyncio.sleep(0)
+    await publisher.close()
+    assert not waiting.done()
+    waiting.cancel()

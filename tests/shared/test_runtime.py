@@ -20,6 +20,10 @@ def request_of(messages: AsyncIterator[dict[str, Any]]) -> Request:
 SENDING = {"type": "http", "method": "POST", "headers": [(b"transfer-encoding", b"chunked")]}
 
 
+async def refuse(_: Request) -> Response:
+    return Response(status_code=401)
+
+
 async def test_slow_body_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
 
@@ -44,8 +48,7 @@ async def test_rest_of_a_body_is_taken_before_an_early_answer(monkeypatch: pytes
     async def send(message: Any) -> None:
         sent.append((message["type"], received))
 
-    response = Response(status_code=401)
-    await response({"type": "http", "method": "POST"}, *runtime._answer_after_body(SENDING, receive, send))
+    await runtime.serve(refuse, SENDING, receive, send)
     assert sent[0] == ("http.response.start", taken)
 
 
@@ -60,7 +63,7 @@ async def test_client_that_stops_sending_still_gets_its_early_answer(monkeypatch
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    await Response(status_code=401)({"type": "http", "method": "POST"}, *runtime._answer_after_body(SENDING, receive, send))
+    await runtime.serve(refuse, SENDING, receive, send)
     assert sent == ["http.response.start", "http.response.body"]
 
 
@@ -72,4 +75,14 @@ async def test_request_without_a_body_is_answered_at_once(headers: list[tuple[by
     async def send(_: Any) -> None: ...
 
     scope = {"type": "http", "method": "GET", "headers": headers}
-    await Response()(scope, *runtime._answer_after_body(scope, receive, send))
+    await runtime.serve(refuse, scope, receive, send)
+
+
+def test_headers_are_found_whatever_their_case_and_the_first_of_several_counts() -> None:
+    headers = runtime.LeanHeaders({"type": "http", "headers": [(b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"\xe9")]})
+    assert (headers["X-A"], headers.get("x-a"), headers.get("x-b"), headers.get("x-c", "none")) == ("1", "1", "\xe9", "none")
+    assert (headers.getlist("X-A"), headers.getlist("x-c")) == (["1", "2"], [])
+    assert "X-B" in headers
+    assert "x-c" not in headers
+    with pytest.raises(KeyError):
+        headers["x-c"]

@@ -11,7 +11,7 @@ import pytest
 
 from shared import auth, token_store, tokens
 from shared.auth import Authenticator
-from shared.contract import Scope
+from shared.contract import Period, Scope
 from shared.database import Connection
 from shared.errors import Refused
 from shared.settings import Database as Settings
@@ -61,7 +61,7 @@ async def is_refused(secret: str, scope: Scope = Scope.LOGS) -> int:
 
 async def test_new_token_is_good_for_its_scopes_and_shows_the_plan(connection: Connection, acme: str) -> None:
     token, secret = await token_store.create(connection, acme, "agent", [Scope.LOGS, Scope.TRACES], None)
-    assert await tenant_of(secret) == Tenant(acme, token.id, frozenset({Scope.LOGS, Scope.TRACES}), Limits(20, 2_000_000, 10, 16 * 1024 * 1024))
+    assert await tenant_of(secret) == Tenant(acme, token.id, frozenset({Scope.LOGS, Scope.TRACES}), Limits(20, 2_000_000, 10, 16 * 1024 * 1024), Period.MONTH)
     assert await is_refused(secret, Scope.READ) == 403
     assert [(shown.name, shown.hint, shown.last_used_at) for shown in await token_store.everything(connection, acme)] == [("agent", secret[:8], None)]
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from shared.contract import Reason
-from shared.errors import Later, Never
+from shared.errors import Later, Never, Trouble
 from shared.verdict import Means, Refusal, Row, judge
 
 TABLE = (
@@ -13,6 +13,7 @@ TABLE = (
     Row({400}, Refusal(Reason.INVALID), "bad label"),
     Row({400}, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
     Row({503, "UNAVAILABLE"}, Means.TRANSIENT),
+    Row({429}, Means.BUSY),
     Row({404}, Means.CONFIGURATION),
 )
 
@@ -39,6 +40,14 @@ def test_transient_is_later_and_quiet(code: int | str, caplog: pytest.LogCapture
         judge(TABLE, code, "", "x", 7)
     assert later.value.retry_after == 7
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("code", "trouble"), [(503, True), (404, True), (429, False), (302, False)])
+def test_what_concerns_everybody_is_trouble(code: int, trouble: bool) -> None:
+    """A breaker counts it; one tenant's limit, and an answer that nobody knows, is this batch's alone."""
+    with pytest.raises(Later) as later:
+        judge(TABLE, code, "", "x")
+    assert isinstance(later.value, Trouble) is trouble
 
 
 @pytest.mark.parametrize("code", [404, 302, "NOVEL"])

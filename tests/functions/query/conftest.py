@@ -8,13 +8,11 @@ import pytest
 from functions.query import main
 from tests.conftest import Customer
 from tests.edges import Database
-from tests.functions.query.world import SECRET, Backend, Table, User, World, serve
+from tests.functions.query.world import SECRET, Backend, User, World, serve
 
 
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch, database: Database) -> AsyncIterator[World]:
-    table = Table()
-    monkeypatch.setattr("functions.query.users.AsyncConnectionPool", type("Pool", (), {"__new__": lambda *_, **__: table, "check_connection": None}))
     monkeypatch.setenv("SESSION_SECRET", SECRET)
     async with AsyncExitStack() as stack:
         backends = {name: await stack.enter_async_context(serve(Backend())) for name in ("loki", "prometheus", "tempo", "opensearch")}
@@ -23,20 +21,20 @@ async def world(monkeypatch: pytest.MonkeyPatch, database: Database) -> AsyncIte
         backends["opensearch"].answer = (200, {"content-type": "application/json"}, b'{"hits":{"total":{"value":0,"relation":"eq"},"hits":[]}}')
         stack.push_async_callback(main.function.close)
         await main.function.open()
-        yield World(table=table, **backends)
+        yield World(database=database, **backends)
 
 
 @pytest.fixture
 def anna(world: World, acme: Customer) -> User:
     """A user of the tenant whose token `acme` is."""
-    world.table.users.append(user := User("anna@acme.example", acme.tenant_id))
+    world.database.users.append(user := User("anna@acme.example", acme.tenant_id))
     return user
 
 
 @pytest.fixture
 def gus(world: World, globex: Customer) -> User:
     """A user of the other tenant."""
-    world.table.users.append(user := User("gus@globex.example", globex.tenant_id, name="Globex Energy"))
+    world.database.users.append(user := User("gus@globex.example", globex.tenant_id, name="Globex Energy"))
     return user
 
 

@@ -91,7 +91,7 @@ async def test_inactive_may_not_log_in(world: World, anna: User, user: bool, ten
 
 
 async def test_database_away_is_503(world: World, anna: User) -> None:
-    world.table.down = True
+    world.database.down = True
     answer = await world.log_in(anna.email)
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
 
@@ -263,40 +263,40 @@ async def test_valid_cookie_ends_when_the_user_does(
 
 
 async def test_deleted_user_is_out(world: World, session: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    world.table.users.clear()
+    world.database.users.clear()
     await expire(world, monkeypatch, 31)
     assert (await world.ask("GET", "/query/api/me", session)).status == 401
 
 
 async def test_known_session_is_not_asked_about_each_time(world: World, session: dict[str, str]) -> None:
-    before = world.table.asked
+    before = world.database.asked
     for _ in range(5):
         await world.ask("GET", "/query/api/me", session)
-    assert world.table.asked == before
+    assert world.database.asked == before
 
 
 async def test_known_session_goes_on_without_the_database(world: World, session: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    world.table.down = True
+    world.database.down = True
     await expire(world, monkeypatch, 31)
-    before = world.table.asked
+    before = world.database.asked
     for _ in range(4):
         assert (await world.ask("GET", "/query/loki/api/v1/labels", session)).status == 200
-    assert world.table.asked == before + 1, "a database that just failed is left alone for some seconds"
+    assert world.database.asked == before + 1, "a database that just failed is left alone for some seconds"
     await expire(world, monkeypatch, 3700)
     assert (await world.ask("GET", "/query/api/me", session)).status == 503
 
 
 async def test_frozen_database_keeps_nobody_waiting(world: World, anna: User, session: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users, "LOOKUP_SECONDS", 0.05)
-    world.table.frozen = True
+    monkeypatch.setattr("shared.database.SECONDS", 0.05)
+    world.database.frozen = True
     assert (await world.log_in(anna.email)).status == 503
     await expire(world, monkeypatch, 31)
     assert (await world.ask("GET", "/query/api/me", session)).status == 200
-    world.table.frozen = False
+    world.database.frozen = False
 
 
 async def test_unknown_session_waits_for_the_database(world: World, anna: User) -> None:
-    world.table.down = True
+    world.database.down = True
     assert (await world.ask("GET", "/query/api/me", token(anna))).status == 503
 
 

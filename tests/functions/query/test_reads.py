@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import gzip
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ from tests.conftest import Customer, add_customer
 from tests.edges import Database
 from tests.functions.query.world import Backend as Server
 from tests.functions.query.world import User, World
+from tests.waiting import until
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 TENANT = {"loki": "x-scope-orgid", "tempo": "x-scope-orgid", "prometheus": "x-obstack-tenant"}
@@ -159,6 +160,39 @@ async def test_slow_backend_is_504(world: World, acme: Customer, monkeypatch: py
         monkeypatch.setenv("LOKI_URL", url)
         answer = await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
     assert (answer.status, answer.json["errorType"]) == (504, "timeout")
+
+
+@pytest.fixture
+async def two_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function started anew, with two reads a tenant."""
+    await main.function.close()
+    monkeypatch.setenv("READS_PER_TENANT", "2")
+
+
+async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at_a_time: None, acme: Customer, globex: Customer) -> None:
+    world.loki.gate = asyncio.Event()
+    slow = [asyncio.create_task(world.ask("GET", "/query/loki/api/v1/labels", acme.headers)) for _ in range(2)]
+    await asyncio.to_thread(until, lambda: len(world.loki.asked) == 2, 5)
+    for target in ("/query/loki/api/v1/labels", "/query/prometheus/api/v1/labels", "/query/api/logs/search"):
+        answer = await world.ask("GET", target, acme.headers)
+        assert (answer.status, answer.headers["retry-after"], answer.json["errorType"]) == (429, "1", "too_many_requests")
+        if "loki" not in target:
+            assert (await world.ask("GET", target, globex.headers)).status == 200
+    world.loki.gate.set()
+    assert [(await task).status for task in slow] == [200, 200]
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)).status == 200
+
+
+@pytest.mark.parametrize("how", ["away", "redirects", "is wrong", "breaks off"])
+async def test_read_that_fails_gives_its_place_back(world: World, two_at_a_time: None, acme: Customer, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    world.loki.silent, world.loki.answer = how == "away", (302 if how == "redirects" else 400, {}, b"")
+    async with silence(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", hang_up=True) as url:
+        if how == "breaks off":
+            monkeypatch.setenv("LOKI_URL", url)
+        for _ in range(3):
+            with suppress(aiohttp.ClientPayloadError):
+                assert (await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)).status in {400, 503}
+        assert (await world.ask("GET", "/query/prometheus/api/v1/labels", acme.headers)).status == 200
 
 
 async def test_answer_that_breaks_off_is_no_success(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The query function's edges, replaced: backends that record what they were asked (real HTTP servers), a users table behind psycopg's pool.
+"""The query function's edges, replaced: backends that record what they were asked (real HTTP servers); the database is the root conftest's.
 
 Everything on our side of these is the real code, called as a server calls it: with the path as the client wrote it.
 """
@@ -6,19 +6,19 @@ Everything on our side of these is the real code, called as a server calls it: w
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
 from uuid import uuid4
 
 import bcrypt
-import psycopg
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from starlette.types import Message
 
 from functions.query import main
+from tests.edges import Database
 
 PASSWORD = "correct horse battery staple"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -38,16 +38,22 @@ class Asked:
 
 @dataclass
 class Backend:
-    """A backend on a port of its own. `answer`: status, headers, body; `silent`: the connection is taken and nothing said."""
+    """A backend on a port of its own.
+
+    `answer`: status, headers, body; `silent`: the connection is taken and nothing said; `gate`: set, it lets the answers go.
+    """
 
     asked: list[Asked] = field(default_factory=list)
     answer: tuple[int, dict[str, str], bytes] = (200, {"content-type": "application/json"}, b'{"status":"success","data":[]}')
     silent: bool = False
+    gate: asyncio.Event | None = None
     url: str = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         self.asked.append(Asked(request.method, path, query, request.headers, await request.read()))
+        if self.gate:
+            await self.gate.wait()
         if self.silent:
             assert request.transport is not None
             request.transport.close()
@@ -90,48 +96,6 @@ class User:
         return (self.id, self.email, self.active, self.tenant_id, self.name, self.tenant_active, self.password_hash)
 
 
-@dataclass
-class Table:
-    """users behind psycopg's AsyncConnectionPool. `down`: every connection fails; `frozen`: nothing is answered, cancelled or not."""
-
-    users: list[User] = field(default_factory=list)
-    down: bool = False
-    frozen: bool = False
-    asked: int = 0
-
-    def pool(self, *_: Any, **__: Any) -> "Table":
-        return self
-
-    async def open(self, **_: Any) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def check_connection(self, _: Any) -> None: ...
-
-    @asynccontextmanager
-    async def connection(self) -> Any:
-        self.asked += 1
-        if self.down:
-            raise psycopg.OperationalError("connection refused")
-        yield self
-
-    async def execute(self, _: str, parameters: tuple[str]) -> "Found":
-        while self.frozen:
-            with suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
-        return Found(next((user.row for user in self.users if parameters[0] in {user.id, user.email}), None))
-
-
-@dataclass
-class Found:
-    """One answer."""
-
-    row: tuple[Any, ...] | None
-
-    async def fetchone(self) -> tuple[Any, ...] | None:
-        return self.row
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the caller got."""
@@ -159,7 +123,7 @@ class World:
     prometheus: Backend
     tempo: Backend
     opensearch: Backend
-    table: Table
+    database: Database
 
     @property
     def asked(self) -> list[Asked]:

@@ -111,17 +111,33 @@ def test_remote_write_1_down_to_single_samples() -> None:
     assert all(struct.pack("<d", s.value).hex() == "020000000000f07f" for one in parts for s in one.timeseries[0].samples)
 
 
-def test_remote_write_2_keeps_its_symbols() -> None:
-    """References stay true since every part has all symbols."""
+def test_remote_write_2_keeps_the_symbols_it_uses() -> None:
+    """References stay true, and no part has the names of others."""
     request = Request(symbols=["", "__name__", "a", "b"])
     for ref in (2, 3):
         series = request.timeseries.add(labels_refs=[1, ref])
-        series.metadata.type = 1
+        series.metadata.type, series.metadata.help_ref = 1, ref
+        series.exemplars.add(labels_refs=[1, ref], timestamp=2)
         for time in (1, 2):
             series.samples.add(timestamp=time)
     parts = [Request.FromString(leaf) for leaf in leaves(request.SerializeToString(), halves.remote_write_2)]
-    assert [(one.timeseries[0].labels_refs[1], one.timeseries[0].samples[0].timestamp) for one in parts] == [(2, 1), (2, 2), (3, 1), (3, 2)]
-    assert all(list(one.symbols) == list(request.symbols) and one.timeseries[0].metadata.type == 1 for one in parts)
+    assert [(list(one.symbols), one.timeseries[0].samples[0].timestamp) for one in parts] == [
+        (["", "__name__", name], time) for name in ("a", "b") for time in (1, 2)
+    ]
+    for one in parts:
+        series = one.timeseries[0]
+        assert (list(series.labels_refs), series.metadata.type, series.metadata.help_ref) == ([1, 2], 1, 2)
+        assert all(list(exemplar.labels_refs) == [1, 2] for exemplar in series.exemplars)
+
+
+def test_reference_to_nothing_stays_one() -> None:
+    """Such a series has to be refused as it was."""
+    request = Request(symbols=["", "__name__", "a"])
+    for _ in range(2):
+        request.timeseries.add(labels_refs=[1, 77])
+    split = halves.remote_write_2(request.SerializeToString())
+    assert split is not None
+    assert [list(Request.FromString(half).timeseries[0].labels_refs) for half in split] == [[1, 77]] * 2
 
 
 @pytest.mark.parametrize("cut", [halves.logs, halves.metrics, halves.traces, halves.remote_write_1, halves.remote_write_2])

@@ -42,9 +42,12 @@ def test_good_bytes_go_on_unchanged() -> None:
     assert (checked.records, checked.rejected, checked.stripped) == (2, 0, 0)
 
 
-def test_spread_is_the_first_resource() -> None:
-    assert check(otlp.LOGS, logs(NOW)).spread == logs(NOW).resource_logs[0].resource.SerializeToString()
-    assert check(otlp.LOGS, ExportLogsServiceRequest()).spread == b""
+def test_spread_of_metrics_is_the_first_resource_and_nothing_else_keeps_its_order() -> None:
+    request = ExportMetricsServiceRequest()
+    request.resource_metrics.add().resource.attributes.add(key="service.name").value.string_value = "checkout"
+    assert check(otlp.METRICS, request).spread == request.resource_metrics[0].resource.SerializeToString()
+    assert check(otlp.METRICS, ExportMetricsServiceRequest()).spread == b""
+    assert check(otlp.LOGS, logs(NOW)).spread is None
 
 
 def test_log_without_any_time_gets_the_time_of_receipt() -> None:

@@ -1,0 +1,175 @@
+"""`sinks`: Kafka → Loki beside the Collector (`backlog`), sink_opensearch beside ready-made bulk bodies, and one instance of a sink beside two."""
+
+import json
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from localdev.backends import opensearch
+from localdev.bench import backlog, bodies, events, servers
+from localdev.bench.events import Series
+from localdev.bench.ingest import Say
+from localdev.bench.load import LoadError
+from localdev.bench.report import Table
+from localdev.bench.rounds import Effort, Generator, Spread, Turn
+from localdev.bench.servers import Server
+from localdev.ports import ports
+from shared.contract import LOGS_INDEX
+from shared.envelope import Record
+
+SIZES = (10, 512)
+BULK = "/_bulk?filter_path=items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+"""As sink_opensearch asks, so that the answers are as long."""
+_LINES = (("Content-Type", "application/x-ndjson"),)
+WARM_ROUNDS = 6
+"""Not counted: OpenSearch compiles its code while it runs."""
+_EVENTS = {10: 800, 512: 40}
+"""Events, by log records in each, that two cores bring to OpenSearch in about a second."""
+_INSTANCE_CONNECTIONS = 32
+"""As many as the trigger has under way for a sink: 4 in each of 8 partitions."""
+
+
+def to_opensearch(effort: Effort, say: Say) -> list[Table]:
+    """Log records a second through sink_opensearch, and as ready-made bulk bodies of the same documents."""
+    rows = []
+    with servers.function("sink_opensearch") as sink, Generator() as generator:
+        backend = servers.backend("opensearch", ports()["OPENSEARCH_PORT"])
+        for size in SIZES:
+            tenant_id = str(uuid4())
+            posted = Series.of(events.record(tenant_id, bodies.logs(size)), sink.port)
+            generator.closed(sink, posted, 1, 0, at_least=1)
+            hits = stored(tenant_id, size, most=size)
+            ready = Series(backend.port, BULK, _LINES, bulk_body(hits), ("bench",), (), record_id(hits[0]))
+            count = max(effort.connections, round(_EVENTS[size] * effort.seconds))
+            turns: list[list[tuple[Turn, float]]] = [[], []]
+            for _ in range(effort.rounds + WARM_ROUNDS):
+                for (server, series), kept in zip(((sink, posted), (backend, ready)), turns, strict=True):
+                    before = backend.cpu_seconds()
+                    done = generator.closed(server, series.times(count), effort.connections, 0, at_least=count)
+                    kept.append((done, (backend.cpu_seconds() - before) * 1e6 / (done.outcome.requests * size)))
+            stored(tenant_id, size * (1 + 2 * (effort.rounds + WARM_ROUNDS) * count))
+            rows.append(_opensearch_row(size, *(kept[WARM_ROUNDS:] for kept in turns)))
+            say("  ".join(rows[-1]))
+    columns = (
+        "events",
+        "log records/s",
+        "ratio, median (min to max)",
+        "CPU of the sink per log record, µs",
+        "CPU of OpenSearch, µs",
+        "ratio if OpenSearch were the limit",
+    )
+    return [Table(f"OpenSearch, {effort.connections} requests under way, sink_opensearch / ready-made bulk bodies", columns, rows)]
+
+
+def _opensearch_row(size: int, ours: Sequence[tuple[Turn, float]], theirs: Sequence[tuple[Turn, float]]) -> tuple[str, ...]:
+    rates = [[turn.outcome.throughput * size for turn, _ in side] for side in (ours, theirs)]
+    backend = [[cpu for _, cpu in side] for side in (ours, theirs)]
+    return (
+        f"{size} log records an event",
+        " / ".join(f"{Spread.of(side).median:,.0f}" for side in rates),
+        Spread.ratio(*rates).show(2),
+        f"{Spread.of([turn.cpu_ms * 1000 / size for turn, _ in ours]).median:.1f}",
+        " / ".join(f"{Spread.of(side).median:.1f}" for side in backend),
+        Spread.ratio(backend[1], backend[0]).show(2),
+    )
+
+
+def stored(tenant_id: str, count: int, most: int = 0) -> list[Mapping[str, Any]]:
+    """At most so many of the tenant's documents, as OpenSearch has them, in order of their places. Raises LoadError when there aren't `count` of them."""
+    _ask("/_refresh", {})
+    asked = {"size": most, "track_total_hits": True}
+    found = _ask(f"/{LOGS_INDEX}{tenant_id}-*/_search", asked)["hits"]
+    if found["total"]["value"] != count:
+        raise LoadError(f"OpenSearch has {found['total']['value']} documents of {count}: not everybody did the same work")
+    return sorted(found["hits"], key=lambda hit: int(hit["_id"].rpartition("-")[2]))
+
+
+def record_id(hit: Mapping[str, Any]) -> str:
+    """Of the record that a document came from: `<record's id>-<place>` is the document's."""
+    return str(hit["_id"]).rpartition("-")[0]
+
+
+def bulk_body(hits: Sequence[Mapping[str, Any]]) -> bytes:
+    """The bulk body that makes these documents."""
+    lines = ((_json({"create": {"_index": hit["_index"], "_id": hit["_id"]}}), _json(hit["_source"])) for hit in hits)
+    return b"".join(part + b"\n" for pair in lines for part in pair)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _ask(path: str, body: object) -> Any:
+    """OpenSearch's answer."""
+    request = urllib.request.Request(opensearch.url() + path, _json(body), {"Content-Type": "application/json"})  # noqa: S310 our own
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def instances(effort: Effort, say: Say) -> list[Table]:
+    """One instance of sink_loki beside two, with a backend that takes everything at once."""
+    rows = []
+    with ExitStack() as running, Generator() as generator:
+        backend = running.enter_context(servers.stand_in_backend())
+        url = f"http://127.0.0.1:{backend.port}"
+        pair = [running.enter_context(servers.function("sink_loki", servers.free_port(), LOKI_URL=url)) for _ in range(2)]
+        for size in SIZES:
+            event = events.record(str(uuid4()), bodies.logs(size))
+            turns: list[list[tuple[Turn, float]]] = [[], []]
+            for number in range(effort.rounds + 1):
+                for some, kept in zip((pair[:1], pair), turns, strict=True):
+                    kept.append(_at_full_load(generator, some, event, effort.seconds if number else effort.seconds / 2))
+            rows.append(_instances_row(size, *(kept[1:] for kept in turns)))
+            say("  ".join(rows[-1]))
+    columns = (
+        "events",
+        "log records/s",
+        "ratio, median (min to max)",
+        "CPU per log record, µs",
+        "ratio if each had a core",
+        "cores that the sinks had",
+    )
+    title = f"Instances of sink_loki, {_INSTANCE_CONNECTIONS} events under way, a stand-in for Loki, two / one"
+    return [Table(title, columns, rows)]
+
+
+def _at_full_load(generator: Generator, some: Sequence[Server], event: Record, seconds: float) -> tuple[Turn, float]:
+    """A turn, and the CPU seconds that all instances used in it."""
+    before = [server.cpu_seconds() for server in some]
+    target = Series.of(event, some[0].port, tuple(server.port for server in some[1:]))
+    turn = generator.closed(some[0], target, _INSTANCE_CONNECTIONS, seconds)
+    return turn, sum(server.cpu_seconds() - was for server, was in zip(some, before, strict=True))
+
+
+def _instances_row(size: int, one: Sequence[tuple[Turn, float]], two: Sequence[tuple[Turn, float]]) -> tuple[str, ...]:
+    rates = [[turn.outcome.throughput * size for turn, _ in side] for side in (two, one)]
+    costs = [[cpu * 1e6 / (turn.outcome.requests * size) for turn, cpu in side] for side in (two, one)]
+    cores = [[cpu / turn.outcome.seconds for turn, cpu in side] for side in (two, one)]
+    return (
+        f"{size} log records an event",
+        " / ".join(f"{Spread.of(side).median:,.0f}" for side in rates),
+        Spread.ratio(*rates).show(2),
+        " / ".join(f"{Spread.of(side).median:.2f}" for side in costs),
+        Spread.of([2 * one / two for two, one in zip(*costs, strict=True)]).show(2),
+        " / ".join(f"{Spread.of(side).median:.2f}" for side in cores),
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A comparison, and the backends that it needs: a sink has Kafka for its dead letters."""
+
+    run: Callable[[Effort, Say], list[Table]]
+    backends: tuple[str, ...]
+    collector: bool = False
+
+
+PARTS: Mapping[str, Part] = {
+    "Kafka → Loki": Part(backlog.run, ("kafka", "loki"), collector=True),
+    "OpenSearch": Part(to_opensearch, ("kafka", "opensearch")),
+    "instances": Part(instances, ("kafka",)),
+}
+"""What `--only` chooses from."""

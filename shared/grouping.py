@@ -1,0 +1,107 @@
+"""Group commit: what comes while a request to the backend is under way goes along in the next one, each caller answered by its own result.
+
+Nobody waits for company: whoever comes first goes at once and alone, and there is never more than one request per key under way, so requests grow with the
+load and with nothing else. Things of different keys (a tenant, a kind of record) never share a request. Large ones gain nothing and go by themselves.
+Stateless towards the outside: a caller gets its answer only from the request that held its own data.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Final, Generic, TypeVar
+
+from shared.errors import Never
+from shared.telemetry import metrics
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_BYTES: Final = 512 * 1024
+"""Of one shared request; what is larger than half of it goes by itself."""
+
+
+class Group(Generic[Key, Item, Result]):
+    """`work(key, items)` sends items in one request and gives one result each, in order; an exception instead of a result is raised to that item's caller,
+    one that `work` raises to all callers. `size`: an item's bytes.
+    """
+
+    def __init__(self, work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | Exception]]], size: Callable[[Item], int]) -> None:
+        self._work = work
+        self._size = size
+        self._waiting: dict[Key, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        """Of keys with a request under way: what goes into the next ones."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def do(self, key: Key, item: Item) -> Result:
+        """The item's own result, or its own exception."""
+        if self._size(item) > MOST_BYTES // 2:
+            return _result(*await self._work(key, [item]))
+        if (queue := self._waiting.get(key)) is not None:
+            future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            queue.append((item, future))
+            return await future
+        self._waiting[key] = deque()
+        try:
+            return _result(*await self._work(key, [item]))
+        finally:
+            self._go_on(key)
+
+    def _go_on(self, key: Key) -> None:
+        """Send what has gathered; with nothing there, the key is free."""
+        queue, items, size = self._waiting[key], list[tuple[Item, asyncio.Future[Result]]](), 0
+        while queue and (not items or size + self._size(queue[0][0]) <= MOST_BYTES):
+            items.append(queue.popleft())
+            size += self._size(items[-1][0])
+        if not items:
+            del self._waiting[key]
+            return
+        task = asyncio.get_running_loop().create_task(self._run(key, items))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, key: Key, items: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._work(key, [item for item, _ in items])
+        except Exception as error:  # noqa: BLE001 whatever it is, it is the callers'
+            results = [error] * len(items)
+        finally:
+            self._go_on(key)
+        for (_, future), result in zip(items, results, strict=True):
+            if future.done():  # its caller is gone
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def _result(result: Result | Exception) -> Result:
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+Send = Callable[[Key, bytes], Awaitable[None]]
+
+
+def messages(send: Send[Key]) -> Group[Key, bytes, None]:
+    """A group for protobuf messages of one type with repeated fields only: joined they are one message. When it is refused, each is sent alone.
+
+    `send(key, message)` raises Never when the backend refuses it, Later when all shall come again.
+    """
+
+    async def work(key: Key, parts: Sequence[bytes]) -> Sequence[Exception | None]:
+        if len(parts) == 1:
+            await send(key, parts[0])
+            return [None]
+        metrics.GROUPED.inc(len(parts))
+        try:
+            await send(key, b"".join(parts))
+        except Never:
+            outcomes = await asyncio.gather(*(send(key, part) for part in parts), return_exceptions=True)
+            return [outcome if outcome is None or isinstance(outcome, Exception) else RuntimeError(repr(outcome)) for outcome in outcomes]
+        return [None] * len(parts)
+
+    return Group(work, len)

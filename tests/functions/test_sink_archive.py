@@ -1,0 +1,57 @@
+"""sink_archive: batches of all signals, byte for byte."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from functions.sink_archive import main
+from shared import archive, envelope
+from shared.contract import EventType
+from shared.object_store import ObjectStore
+from tests import batches
+from tests.edges import Broker
+from tests.s3 import S3
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def client(s3: S3, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    with TestClient(main.app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_batch_is_stored_and_gives_its_record_again(kind: EventType, client: TestClient, s3: S3) -> None:
+    """Whatever its bytes are: nothing is decoded here."""
+    record = batches.record(kind, b"\xff\x00 raw")
+    for _ in range(2):
+        assert client.post("/", content=record.value, headers=batches.headers(record)).status_code == 204
+
+    async def read() -> tuple[bytes, dict[str, str]]:
+        store = ObjectStore(s3.settings)
+        try:
+            return await store.get(archive.key(record))
+        finally:
+            await store.close()
+
+    body, metadata = asyncio.run(read())
+    assert envelope.from_event(envelope.event_headers(metadata), body) == record
+
+
+def test_without_s3_the_trigger_waits(client: TestClient, s3: S3) -> None:
+    record = batches.record(EventType.LOGS, b"x")
+    s3.stop()
+    try:
+        assert client.post("/", content=record.value, headers=batches.headers(record)).status_code == 503
+    finally:
+        s3.start()
+    assert client.post("/", content=record.value, headers=batches.headers(record)).status_code == 204
+
+
+def test_what_is_no_event_goes_to_the_dead_letters(client: TestClient) -> None:
+    assert client.post("/", content=b"x", headers={"ce-id": "1"}).status_code == 400

@@ -1,0 +1,179 @@
+"""`./task dead-letters` and `./task backfill`: what a person sees, with the real S3 server and a stand-in for the sink."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from localdev import backfill, dead_letters, feed
+from localdev.functions import Function, Trigger
+from shared import delivery, envelope
+from shared.contract import EventType, Reason
+from shared.dead_letters import Letter, Place, from_event
+from shared.envelope import Dead, Record
+from shared.object_store import Missing, ObjectStore
+from tests import batches
+from tests.backends import HttpBackend, Says
+from tests.s3 import S3
+
+T = TypeVar("T")
+in_s3 = pytest.mark.stack
+
+
+@pytest.fixture
+def sink(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpBackend]:
+    """In the place of sink_loki; takes everything."""
+    monkeypatch.setattr("localdev.backends.s3.settings", lambda: s3.settings)
+    with HttpBackend() as backend:
+        row = Function("sink_loki", urlsplit(backend.url).port or 0, (), Trigger(("telemetry.logs",), "sink-loki", 4))
+        monkeypatch.setattr("localdev.functions.catalogue", lambda: [row])
+        yield backend
+
+
+def bury(s3: S3, record: Record, part: str = "2", detail: str = "loki: 400 too old") -> Letter:
+    dead = envelope.dead_letter(record, Dead(batches.logs("one"), Reason.OUT_OF_WINDOW, detail, "400", part), "sink_loki")
+    letter = from_event(batches.headers(dead) | {"ce-attempts": "1"}, dead.value)
+    with_store(s3, lambda store: store.put(letter.place.key, letter.body, letter.attributes))
+    return letter
+
+
+def with_store(s3: S3, work: Callable[[ObjectStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        store = ObjectStore(s3.settings)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def kept(s3: S3, place: Place) -> dict[str, str] | None:
+    try:
+        return with_store(s3, lambda store: store.metadata(place.key))
+    except Missing:
+        return None
+
+
+@pytest.fixture
+def record() -> Record:
+    return batches.record(EventType.LOGS, batches.logs("zero", "one"))
+
+
+@pytest.mark.parametrize("main", [dead_letters.main, backfill.main])
+def test_help_has_examples(main: Callable[[Sequence[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "examples:\n  ./task " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["2x", "yesterday", "2026-13-01", ""])
+def test_wrong_moment_is_explained(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        dead_letters.main(["list", "--since", text])
+    assert "2h (ago), 2026-11-24" in capsys.readouterr().err
+
+
+@in_s3
+def test_without_s3_it_says_what_starts_it(s3: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("localdev.backends.s3.settings", lambda: s3.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
+    assert dead_letters.main(["list"]) == 1
+    assert "./task up" in capsys.readouterr().err
+
+
+@in_s3
+@pytest.mark.parametrize("command", ["replay", "purge"])
+def test_nothing_is_done_to_all_letters_unasked(command: str, sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    letter = bury(s3, record)
+    assert dead_letters.main([command]) == 1
+    assert "--all" in capsys.readouterr().err
+    assert (kept(s3, letter.place) is not None, sink.asked) == (True, [])
+
+
+@in_s3
+def test_replay_sends_the_event_as_it_was(sink: HttpBackend, s3: S3, record: Record) -> None:
+    """With its id and part, and nothing of its death; then the letter is gone."""
+    letter = bury(s3, record)
+    assert dead_letters.main(["replay", letter.place.id]) == 0
+    (asked,) = sink.asked
+    assert envelope.from_event(asked.headers, asked.body) == replace(record, value=letter.body, extensions={"part": "2"})
+    assert kept(s3, letter.place) is None
+
+
+@in_s3
+@pytest.mark.parametrize(("word", "stays"), [(delivery.WHOLE, True), (delivery.PARTS, False)])
+def test_letter_that_dies_again_is_there_once(word: str, stays: bool, sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a whole it is the same object, which must not be deleted; parts of it are objects of their own."""
+    letter = bury(s3, record)
+    sink.answer = lambda _: Says(204, headers={delivery.DEAD_HEADER: word})
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    assert (kept(s3, letter.place) is not None) is stays
+    assert "dead again" in capsys.readouterr().out
+
+
+@in_s3
+def test_refusal_is_noted_and_the_letter_stays(sink: HttpBackend, s3: S3, record: Record) -> None:
+    letter = bury(s3, record)
+    sink.answer = lambda _: Says(422, "not\nlike this", {"kne-reason": "not_an_event"})
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    now = kept(s3, letter.place)
+    assert now is not None
+    assert (now["status"], now["detail"], now["reason"], now["id"]) == ("422", "not like this", "not_an_event", record.id)
+
+
+@in_s3
+def test_sink_that_is_away_keeps_its_letters(
+    sink: HttpBackend, s3: S3, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.2)
+    letter = bury(s3, record)
+    sink.answer = lambda _: Says(503, "loki is away")
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    assert "loki is away" in capsys.readouterr().err
+    assert kept(s3, letter.place) is not None
+    sink.answer = lambda _: Says(204)
+    assert dead_letters.main(["replay", letter.place.id]) == 0
+
+
+@in_s3
+def test_filters_and_purge(sink: HttpBackend, s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
+    old = batches.record(EventType.LOGS, b"x", time="2026-01-01T12:00:00.000Z")
+    new = replace(old, id=batches.record(EventType.LOGS, b"x").id, time="2026-01-02T12:00:00.000Z")
+    letters = [bury(s3, old), bury(s3, new)]
+    tenant = ["--tenant", old.tenant_id]
+    for arguments, found in (
+        ([], 2),
+        (["--since", "2026-01-02"], 1),
+        (["--until", "2026-01-01T12:00Z"], 0),
+        (["--reason", "invalid"], 0),
+        (["--sink", "x"], 0),
+    ):
+        assert dead_letters.main(["list", *tenant, *arguments]) == 0
+        assert f"{found} dead letters" in capsys.readouterr().out
+    assert dead_letters.main(["purge", *tenant, "--until", "2026-01-02"]) == 1
+    assert "1 dead letters would be deleted" in capsys.readouterr().err
+    assert dead_letters.main(["purge", *tenant, "--until", "2026-01-02", "--yes"]) == 0
+    assert [kept(s3, letter.place) is None for letter in letters] == [True, False]
+    assert dead_letters.main(["show", "nobody"]) == 1
+    assert "There is no dead letter nobody" in capsys.readouterr().err
+
+
+@in_s3
+def test_hostile_letter_reaches_no_terminal(sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    letter = bury(s3, replace(record, value=b""), detail="\x1b[31m[bold]red")
+    hostile = Letter(letter.place, batches.logs("\x1b]0;title\x07"), letter.attributes)
+    with_store(s3, lambda store: store.put(hostile.place.key, hostile.body, hostile.attributes))
+    assert dead_letters.main(["list", "--tenant", record.tenant_id]) == dead_letters.main(["show", letter.place.id]) == 0
+    shown = capsys.readouterr().out
+    assert "?[31m[bold]red" in shown
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+
+
+@in_s3
+def test_backfill_names_the_sinks_there_are(sink: HttpBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backfill.main(["--sink", "nothing", "--from", "1h"]) == 1
+    assert "there are: sink_loki" in capsys.readouterr().err

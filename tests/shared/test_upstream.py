@@ -1,0 +1,81 @@
+"""HTTP to a backend: time, connections that were kept and are gone, and what is trouble."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+
+from shared.errors import Trouble
+from shared.upstream import Upstream
+
+
+@dataclass
+class Server:
+    """Answers `answers` requests on each connection, then ends it under the next one; `silent`: answers none."""
+
+    answers: int = 1
+    silent: bool = False
+    asked: int = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(self.answers + 1):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            self.asked += 1
+            if self.silent or number == self.answers:
+                await asyncio.sleep(1 if self.silent else 0)
+                return
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[Upstream]:
+        connections: list[asyncio.Task[None]] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                await self._serve(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(asyncio.create_task(serve(reader, writer)))
+
+        async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+            async with Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 0.2) as upstream:
+                yield upstream
+            await asyncio.gather(*connections)
+
+
+async def test_kept_connection_that_is_gone_is_no_trouble() -> None:
+    """The same goes once more, on a new one."""
+    server = Server()
+    async with server.up() as upstream:
+        assert [(await upstream.post("/", b"x", {})).status for _ in range(3)] == [204] * 3
+    assert server.asked == 5
+
+
+async def test_backend_that_drops_every_request_is_trouble() -> None:
+    """Once more is enough."""
+    server = Server(answers=0)
+    async with server.up() as upstream:
+        with pytest.raises(Trouble):
+            await upstream.post("/", b"x", {})
+    assert server.asked == 2
+
+
+async def test_silence_is_trouble_in_time_and_not_repeated() -> None:
+    """A second try would double the time."""
+    server = Server(silent=True)
+    async with server.up() as upstream:
+        with pytest.raises(Trouble):
+            await asyncio.wait_for(upstream.post("/", b"x", {}), 0.9)
+    assert server.asked == 1
+
+
+async def test_nobody_there_is_trouble() -> None:
+    """At once."""
+    async with Upstream("http://127.0.0.1:1", 5) as upstream:
+        with pytest.raises(Trouble):
+            await upstream.post("/", b"x", {})
