@@ -134,7 +134,6 @@ async def _sources(source: str, store: ObjectStore, past: Past, signals: Sequenc
 
 async def _feed(feeder: Feeder, at_once: int, events: AsyncIterator[Event], counts: Counter[str], show: Callable[[], None]) -> None:
     """Send all, at most `at_once` at a time. Raises the first Failure."""
-    under_way: set[asyncio.Task[None]] = set()
 
     async def one(event: Event) -> None:
         outcome = await feeder.send(event.headers, event.body)
@@ -145,17 +144,9 @@ async def _feed(feeder: Feeder, at_once: int, events: AsyncIterator[Event], coun
             print(f"refused: {event.headers.get('ce-id')}: {outcome.status} {outcome.text}", file=sys.stderr)
         show()
 
-    try:
+    async with feed.turns(at_once) as start:
         async for event in events:
-            under_way.add(asyncio.create_task(one(event)))
-            if len(under_way) >= at_once:
-                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-        await asyncio.gather(*under_way)
-    finally:
-        for task in under_way:
-            task.cancel()
+            await start(one(event))
 
 
 @contextmanager

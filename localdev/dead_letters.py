@@ -87,7 +87,7 @@ async def replay(store: ObjectStore, arguments: argparse.Namespace) -> int:
             failures.append(f"{sink}: no function is called so; its letters stay")
             continue
         try:
-            counts.update((sink, outcome) for outcome in await _replay(store, rows[sink], places))
+            await _replay(store, rows[sink], places, counts)
         except Failure as failure:
             failures.append(f"{sink}: {failure}")
     columns = ("stored", "dead again", "refused", "gone", "not ours")
@@ -107,22 +107,16 @@ async def purge(store: ObjectStore, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _replay(store: ObjectStore, function: Function, places: Sequence[Place]) -> list[str]:
-    """What became of each. Raises Failure when the sink can't be reached; those that it has taken are deleted all the same."""
-    turns = asyncio.Semaphore(function.trigger.in_flight if function.trigger else 1)
-    async with Feeder(function) as feeder:
+async def _replay(store: ObjectStore, function: Function, places: Sequence[Place], counts: Counter[tuple[str, str]]) -> None:
+    """Count what becomes of each. Raises Failure when the sink can't be reached; those that it has taken are deleted all the same."""
 
-        async def one(place: Place) -> str:
-            async with turns:
-                return await _replay_one(store, feeder, place)
+    async def one(place: Place) -> None:
+        counts[function.name, await _replay_one(store, feeder, place)] += 1
 
-        tasks = [asyncio.create_task(one(place)) for place in sorted(places, key=lambda place: (place.day, place.id))]
-        try:
-            return [await task for task in track(tasks, f"to {function.name}", transient=True, disable=not sys.stderr.isatty())]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    in_order = sorted(places, key=lambda place: (place.day, place.id))
+    async with Feeder(function) as feeder, feed.turns(function.trigger.in_flight if function.trigger else 1) as start:
+        for place in track(in_order, f"to {function.name}", transient=True, disable=not sys.stderr.isatty()):
+            await start(one(place))
 
 
 async def _replay_one(store: ObjectStore, feeder: Feeder, place: Place) -> str:
@@ -137,7 +131,7 @@ async def _replay_one(store: ObjectStore, feeder: Feeder, place: Place) -> str:
     if not outcome.taken:
         await _refused_again(store, letter, outcome)
         return "refused"
-    if outcome.dead != delivery.WHOLE:  # the same letter again: dead_letter puts it in this one's place, perhaps already
+    if outcome.dead != delivery.Died.WHOLE:  # the same letter again: dead_letter puts it in this one's place, perhaps already
         await store.delete([place.key])
     return "dead again" if outcome.dead else "stored"
 

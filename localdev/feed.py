@@ -6,12 +6,13 @@ Plain requests to the function's URL, as KafkaSource's are, so the same works wh
 import argparse
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -87,6 +88,31 @@ class Feeder:
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False, skip_auto_headers=_AUTOMATIC) as response:
             text = " ".join((await response.text(errors="replace")).split())[:300]
             return Outcome(response.status, response.headers.get("kne-reason", ""), text, response.headers.get(DEAD_HEADER, ""))
+
+
+Start = Callable[[Coroutine[Any, Any, None]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def turns(most: int) -> AsyncIterator[Start]:
+    """For a block that starts tasks: at most `most` are under way, and none outlives the block. Raises the first error of any."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def start(task: Coroutine[Any, Any, None]) -> None:
+        """Begin, and return when there is room for another."""
+        nonlocal under_way
+        under_way.add(asyncio.create_task(task))
+        if len(under_way) >= most:
+            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*done)
+
+    try:
+        yield start
+        await asyncio.gather(*under_way)
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def moment(text: str) -> datetime:

@@ -45,7 +45,10 @@ class Past:
         return max(moments, default=None)
 
     async def between(self, begin: datetime, end: datetime) -> AsyncIterator[Event]:
-        """The events that the topics' times put between the two, as far as they were published when this began; each partition's in order."""
+        """The events that the topics' times put between the two, as far as they were published when this began; each partition's in order.
+
+        Each partition is read to the end that it had then: times are its publishers', and one fast clock would hide what others published after it.
+        """
         stops = await asyncio.to_thread(self._assign, begin)
         silent = 0
         while stops:
@@ -55,11 +58,10 @@ class Past:
                 place = (record.topic, record.partition)
                 if record.offset >= stops.get(place, 0):
                     continue
-                over = record.timestamp_ms >= end.timestamp() * 1000  # in order of time, but for what was under way together
-                if over or record.offset + 1 == stops[place]:
+                if record.offset + 1 == stops[place]:
                     del stops[place]
                     self._consumer.incremental_unassign([TopicPartition(*place)])
-                if not over:
+                if record.timestamp_ms < end.timestamp() * 1000:
                     yield from_record(record, _SOURCE)
             silent = 0 if messages else silent + 1
             if silent * _READ_SECONDS > _SILENT_SECONDS:

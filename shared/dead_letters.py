@@ -7,7 +7,8 @@ came in (UTC), not that of its death, so the same letter is the same object when
 
 Two kinds come in: those of the sinks (`shared.envelope.dead_letter`), with `sink`, `reason`, `status`, `detail` and `part`; and those of a trigger that was
 refused or gave up, with what Knative adds (`knativeerrordest`, `knativeerrorcode`, `knativeerrordata`, and a refuser's `Kne-` headers), from which the same
-attributes are made. What isn't an event of ours is kept too, under the tenant `unknown`: nobody can send it on, but nothing is lost.
+attributes are made. What isn't an event of ours is kept too, under the tenant `unknown`: nobody can send it on, but nothing is lost. So is what S3 refuses for
+its metadata or its key.
 """
 
 import base64
@@ -88,6 +89,14 @@ def from_event(headers: Mapping[str, str], body: bytes) -> Letter:
         digest = sha256(repr(sorted(given.items())).encode() + body).hexdigest()[:32]
         place = Place(UNKNOWN, attributes["sink"], _day(given.get("time", "")) or _NO_DAY, digest)
     return Letter(place, body, _fitting(attributes))
+
+
+def bare(letter: Letter) -> Letter:
+    """The same body with hardly anything to it, for an S3 that doesn't take the letter as it is; nobody can send it on, but nothing is lost."""
+    place, reason = letter.place, letter.attributes.get("reason", "")
+    digest = sha256(place.key.encode() + letter.body).hexdigest()[:32]
+    known = {"reason": reason if reason in set(Reason) else Reason.INVALID, "tenantid": place.tenant_id, "id": place.id[:100]}
+    return Letter(Place(UNKNOWN, place.sink, place.day, digest), letter.body, known)
 
 
 def event(letter: Letter) -> dict[str, str] | None:

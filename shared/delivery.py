@@ -7,18 +7,20 @@ Writing a dead letter is a publish like any other; its failure is Later. How the
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from enum import StrEnum
 from time import monotonic
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from shared import envelope
-from shared.contract import Topic
+from shared import bodies, envelope
+from shared.contract import MAX_RECORD_BYTES, Topic
 from shared.envelope import Dead, Record
-from shared.errors import Later, Never, Refused
+from shared.errors import Later, Refused
 from shared.publish import Publisher
 from shared.telemetry import logs, metrics
 
@@ -27,11 +29,23 @@ log = logging.getLogger(__name__)
 
 DEAD_HEADER: Final = "obstack-dead-letters"
 """In a 204: something of the batch is a dead letter now. Whoever replays a letter learns by it that it died again, and whether as the same letter."""
-WHOLE: Final = "whole"
-PARTS: Final = "parts"
+MOST_BYTES: Final = MAX_RECORD_BYTES + 65_536
+"""Of an event's body; no record that we publish is larger."""
+LETTERS: Final = 500
+LETTER_BYTES: Final = 4 * 1024 * 1024
+"""Dead letters published at once: many fill the client's queue, and then none gets through however often it is tried."""
 
-Store = Callable[[Record], Awaitable[Sequence[Dead]]]
-"""Stores a record's batch and returns what can never be stored; raises Later."""
+
+class Died(StrEnum):
+    """How much of a batch lies in the dead letters: `DEAD_HEADER`, unless nothing does."""
+
+    NOTHING = ""
+    PARTS = "parts"
+    WHOLE = "whole"
+
+
+Store = Callable[[Record], Awaitable[Sequence[Dead] | Died]]
+"""Stores a record's batch. Returns what can never be stored, or, if it has buried that itself (`Delivery.bury`), how much it was. Raises Later."""
 
 
 class Delivery:
@@ -42,32 +56,60 @@ class Delivery:
         self._publisher = publisher
 
     async def handle(self, request: Request, store: Store) -> Response:
-        """Answer a trigger's request: 204 when the batch is in good hands. Raises Refused (not an event of ours) and Later."""
+        """Answer a trigger's request: 204 when the batch is in good hands. Raises Refused (not an event of ours, or too large for one) and Later."""
         began = monotonic()
-        record = envelope.from_event(request.headers, await request.body())
+        record = envelope.from_event(request.headers, await bodies.read(request, MOST_BYTES, ()))
         logs.tenant_id.set(record.tenant_id)
         logs.record_id.set(record.id)
         try:
-            dead = await store(record)
-            await self._bury(record, dead)
+            left = await store(record)
+            died = left if isinstance(left, Died) else await self._bury_all(record, left)
         except Later as later:
             metrics.POSTPONED.labels(record.type).inc()
             log.warning("postponed: %s", later)
             raise
         metrics.DELIVERED.labels(record.type).inc()
         metrics.DELIVERY_SECONDS.labels(record.type).observe(monotonic() - began)
-        metrics.AGE_SECONDS.labels(record.type).observe((datetime.now(UTC) - datetime.fromisoformat(record.time)).total_seconds())
-        return Response(status_code=204, headers={DEAD_HEADER: PARTS if dead[0].part else WHOLE} if dead else None)
+        with suppress(ValueError, TypeError, OverflowError):  # a time that can't be reckoned with: the batch is stored, and stays so
+            metrics.AGE_SECONDS.labels(record.type).observe((datetime.now(UTC) - datetime.fromisoformat(record.time)).total_seconds())
+        return Response(status_code=204, headers={DEAD_HEADER: died} if died else None)
 
-    async def _bury(self, record: Record, dead: Sequence[Dead]) -> None:
-        """Return when all dead letters are acknowledged. Raises Later."""
-        if not dead:
-            return
+    async def bury(self, record: Record, dead: Sequence[Dead]) -> None:
+        """Return when all these dead letters are acknowledged; they are published at once (`chunks`). Raises Later, then none of them is under way any more."""
         letters = (envelope.dead_letter(record, one, self._sink) for one in dead)
-        await asyncio.gather(*(self._publisher.publish(letter, Topic.DEAD_LETTERS) for letter in letters))
+        outcomes = await asyncio.gather(*(self._publisher.publish(letter, Topic.DEAD_LETTERS) for letter in letters), return_exceptions=True)
+        failures = [outcome.with_traceback(None) for outcome in outcomes if outcome is not None]
+        del outcomes
+        if failures:
+            raise failures.pop()  # no name here for what is raised: its traceback holds this frame
         for reason, count in Counter(one.reason for one in dead).items():
             metrics.DEAD.labels(reason).inc(count)
         log.error("%d dead letters, the first: %s: %s", len(dead), dead[0].reason, dead[0].detail)
+
+    async def _bury_all(self, record: Record, dead: Sequence[Dead]) -> Died:
+        for chunk in chunks(dead):
+            await self.bury(record, chunk)
+        return how_much(dead)
+
+
+def chunks(dead: Iterable[Dead]) -> Iterator[Sequence[Dead]]:
+    """As many at a time as may be published at once."""
+    chunk, size = list[Dead](), 0
+    for one in dead:
+        if chunk and (len(chunk) == LETTERS or size + len(one.value) > LETTER_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(one)
+        size += len(one.value)
+    if chunk:
+        yield chunk
+
+
+def how_much(dead: Sequence[Dead]) -> Died:
+    """Of the batch that these are of."""
+    if not dead:
+        return Died.NOTHING
+    return Died.PARTS if dead[0].part else Died.WHOLE
 
 
 def refuse(_: Request, error: Refused | Later) -> Response:
@@ -76,10 +118,3 @@ def refuse(_: Request, error: Refused | Later) -> Response:
         return PlainTextResponse(str(error), 503, {"retry-after": str(error.retry_after)})
     log.error("refused: %s", error)
     return PlainTextResponse(str(error), error.status, {"kne-reason": str(error.reason)})
-
-
-def settle(dead: Sequence[tuple[str, bytes, Never]], *, stored: bool) -> list[Dead]:
-    """What becomes dead letters, of (part, bytes, refusal). Raises Later when nothing was stored and no refusal was named: the backend's fault, or ours."""
-    if dead and not stored and not any(never.named for _, _, never in dead):
-        raise Later(f"the backend refuses everything, without naming a record: {dead[0][2]}")
-    return [Dead(value, never.reason, never.detail, never.status, part) for part, value, never in dead]

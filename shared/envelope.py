@@ -5,6 +5,7 @@ KafkaSource wraps the record as `dev.knative.kafka.event`. Values are printable 
 doesn't forward keys.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ SHARDS = 4
 
 Header = tuple[str, str | bytes | None]
 _WRAPPED = "dev.knative.kafka.event"
+_PART = re.compile(r"\d{1,64}(\.\d{1,64})*", re.ASCII)
+"""What `Dead.part` is made of: a place in the batch, or a path of halves, which is at most some 30 long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,9 @@ def from_event(headers: Mapping[str, str], body: bytes) -> Record:
     if attributes.get("type") == _WRAPPED:
         raise Refused(Reason.NOT_AN_EVENT, "the trigger wrapped the record: it was published without valid CloudEvents headers, a defect of the publisher")
     try:
+        _check(attributes)
         return Record(
-            id=attributes["id"],
+            id=str(UUID(attributes["id"])),
             type=EventType(attributes["type"]),
             source=Source(attributes["source"]),
             time=attributes["time"],
@@ -166,6 +170,18 @@ def from_event(headers: Mapping[str, str], body: bytes) -> Record:
         )
     except (KeyError, ValueError) as error:
         raise Refused(Reason.NOT_AN_EVENT, f"not an event of this pipeline: {error}") from None
+
+
+def _check(attributes: Mapping[str, str]) -> None:
+    """Sinks make names, ids and headers of them and needn't look again. Raises ValueError and KeyError."""
+    for name, value in attributes.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"{name} isn't printable ASCII")
+    moment = datetime.fromisoformat(attributes["time"])
+    if moment.tzinfo is None or not 1970 <= moment.year < 9999:
+        raise ValueError("its time names no zone, or a year that no record was received in")
+    if (part := attributes.get("part")) is not None and not _PART.fullmatch(part):
+        raise ValueError("its part is none")
 
 
 def _is_traceparent(value: str) -> bool:

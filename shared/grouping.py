@@ -1,16 +1,18 @@
 """Group commit: what comes while a request to the backend is under way goes along in the next one, each caller answered by its own result.
 
-Nobody waits for company: whoever comes first goes at once and alone, and there is never more than one request per key under way, so requests grow with the
-load and with nothing else. Things of different keys (a tenant, a kind of record) never share a request. Large ones gain nothing and go by themselves.
+Nobody waits for company: whoever finds nothing of its key under way goes at once and alone, so requests grow with the load and with nothing else. What has
+one key may share a request, what must not has another: the key is the tenant where a request names one, and something else where each item says whose it is.
+Of what is shared one request per key is under way at a time; large things gain nothing by company and go beside it, as does what is sent again alone.
 Stateless towards the outside: a caller gets its answer only from the request that held its own data.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from typing import Final, Generic, TypeVar
 
-from shared.errors import Never
+from shared.errors import Later, Never
 from shared.telemetry import metrics
 
 Key = TypeVar("Key", bound=Hashable)
@@ -23,7 +25,7 @@ MOST_BYTES: Final = 512 * 1024
 
 class Group(Generic[Key, Item, Result]):
     """`work(key, items)` sends items in one request and gives one result each, in order; an exception instead of a result is raised to that item's caller,
-    one that `work` raises to all callers. `size`: an item's bytes.
+    one that `work` raises to all callers, each its own copy. Work for several runs in an empty context: it is nobody's request. `size`: an item's bytes.
     """
 
     def __init__(self, work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | Exception]]], size: Callable[[Item], int]) -> None:
@@ -36,16 +38,26 @@ class Group(Generic[Key, Item, Result]):
     async def do(self, key: Key, item: Item) -> Result:
         """The item's own result, or its own exception."""
         if self._size(item) > MOST_BYTES // 2:
-            return _result(*await self._work(key, [item]))
+            return _result(*await self._results(key, [item]))
         if (queue := self._waiting.get(key)) is not None:
             future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
             queue.append((item, future))
             return await future
         self._waiting[key] = deque()
         try:
-            return _result(*await self._work(key, [item]))
+            return _result(*await self._results(key, [item]))
         finally:
             self._go_on(key)
+
+    def load(self, key: Key) -> int:
+        """Things of that key that wait or are under way, those that go by themselves not counted; 0: the next one goes at once."""
+        return 1 + len(self._waiting[key]) if key in self._waiting else 0
+
+    async def _results(self, key: Key, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        results = await self._work(key, items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(results)} results for {len(items)} items: nobody knows whose they are")
+        return results
 
     def _go_on(self, key: Key) -> None:
         """Send what has gathered; with nothing there, the key is free."""
@@ -56,25 +68,34 @@ class Group(Generic[Key, Item, Result]):
         if not items:
             del self._waiting[key]
             return
-        task = asyncio.get_running_loop().create_task(self._run(key, items))
+        task = asyncio.get_running_loop().create_task(self._run(key, items), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, key: Key, items: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
-        results: Sequence[Result | Exception]
+        # Whatever becomes of the work, a cancellation too, nobody is left waiting.
+        results: Sequence[Result | Exception] = [Later("the request that this was part of was broken off") for _ in items]
         try:
-            results = await self._work(key, [item for item, _ in items])
+            results = await self._results(key, [item for item, _ in items])
         except Exception as error:  # noqa: BLE001 whatever it is, it is the callers'
-            results = [error] * len(items)
+            results = [_copy(error) for _ in items]
         finally:
             self._go_on(key)
-        for (_, future), result in zip(items, results, strict=True):
-            if future.done():  # its caller is gone
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            for (_, future), result in zip(items, results, strict=True):
+                if future.done():  # its caller is gone
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+
+
+def _copy(error: Exception) -> Exception:
+    """The same, for one caller. An instance raised to several would gather the frames of all of them, and keep those alive."""
+    copy: Exception = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__, copy.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return copy.with_traceback(error.__traceback__)
 
 
 def _result(result: Result | Exception) -> Result:

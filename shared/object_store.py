@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.contract import PROTOBUF
-from shared.errors import Trouble
+from shared.errors import Later, Trouble
 from shared.settings import ObjectStore as Settings
 
 THREADS: Final = 16
@@ -25,8 +25,23 @@ _PAGE: Final = 1000
 """Keys that S3 lists, or deletes, by one request."""
 
 
+_ANY_OBJECT: Final = frozenset({"401", "403", "404", "408", "409", "429"})
+"""Statuses below 500 that say nothing about the object: we aren't let in, there is no bucket, S3 is busy."""
+_ANY_OBJECT_CODES: Final = frozenset(
+    {
+        *("AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidBucketName"),
+        *("RequestTimeout", "IncompleteBody", "BadDigest"),
+    }
+)
+"""Error codes that say as little though their status is 400 (Amazon S3, error responses): credentials, settings, the way there."""
+
+
 class Missing(Exception):
     """There is no object with this key."""
+
+
+class Unfit(Later):
+    """S3 is well and doesn't take this object as it is: its metadata are too large, its key is too long, …. No Trouble: nobody else has to wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class ObjectStore:
         self._client.close()
 
     async def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
-        """Store an object, in place of any with the same key; returns when it is durable."""
+        """Store an object, in place of any with the same key; returns when it is durable. Raises Unfit when S3 won't ever take it."""
         await self._call(self._client.put_object, Key=key, Body=body, ContentType=PROTOBUF, Metadata=dict(metadata))
 
     async def get(self, key: str) -> tuple[bytes, dict[str, str]]:
@@ -121,6 +136,12 @@ class ObjectStore:
             code = error.response.get("Error", {}).get("Code", "")
             if code in {"NoSuchKey", "404"}:
                 raise Missing(arguments.get("Key", "")) from error
-            raise Trouble(f"s3: {str(error)[:300]}") from error
+            raise (Unfit if _is_of_the_object(error) else Trouble)(f"s3: {str(error)[:300]}") from error
         except BotoCoreError as error:
             raise Trouble(f"s3: {str(error)[:300]}") from error
+
+
+def _is_of_the_object(error: ClientError) -> bool:
+    """Whether another object would be taken."""
+    status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+    return status.startswith("4") and status not in _ANY_OBJECT and error.response.get("Error", {}).get("Code") not in _ANY_OBJECT_CODES

@@ -99,12 +99,15 @@ class Publisher:
             self._producer.produce(topic, record.value, record.key, headers=kafka_headers(record), on_delivery=done)
         except (BufferError, KafkaException) as error:
             raise Later(f"broker: {error}") from error
-        if self._waiting:
-            self._producer.poll(0)  # the loop's timers are no finer than a millisecond, which is long for those who wait
-        else:
-            self._poll_in(POLL_SECONDS)
         self._waiting += 1
-        await future
+        if self._waiting == 1:
+            self._poll_in(POLL_SECONDS)
+        else:
+            self._producer.poll(0)  # the loop's timers are no finer than a millisecond, which is long for those who wait
+        try:
+            await future
+        except Later as later:  # its traceback holds this frame, which holds it and the body: as a cycle they would wait for the garbage collector
+            raise Later(later.with_traceback(None).detail) from None
         _seconds(topic).observe(monotonic() - began)
 
     async def close(self) -> None:
@@ -116,8 +119,10 @@ class Publisher:
         self._timer.cancel()
 
     def _poll(self) -> None:
-        self._producer.poll(0)
-        self._poll_in(POLL_SECONDS if self._waiting else IDLE_SECONDS)
+        try:
+            self._producer.poll(0)
+        finally:  # whatever it raises: without the next poll nobody would ever get an answer
+            self._poll_in(POLL_SECONDS if self._waiting else IDLE_SECONDS)
 
     def _poll_in(self, seconds: float) -> None:
         self._timer.cancel()

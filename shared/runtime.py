@@ -143,7 +143,7 @@ def _collect_less() -> None:
     """What is there after the start stays, and requests leave hardly any cycles behind: looking for them every 700 objects takes a twentieth of the CPU."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(10_000, 10, 10)
 
 
 async def serve(endpoint: Handler, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,8 +160,9 @@ class LeanRequest(Request):
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = LeanHeaders(scope=scope)
-        # A request that announces no body has none to wait for.
-        self.sender = Sender(receive, "transfer-encoding" in headers or headers.get("content-length", "0") != "0")
+        # A request that announces no body has none to wait for; one that asks before it sends (Expect) would be invited by waiting.
+        announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        self.sender = Sender(receive, announced and "expect" not in headers)
         super().__init__(scope, self.sender)
         self._headers = headers
 
@@ -208,6 +209,10 @@ class LeanHeaders(Headers):
     def getlist(self, name: str) -> list[str]:
         """All headers of this name."""
         return super().getlist(name) if name.lower() in self._first else []
+
+    def items(self) -> list[tuple[str, str]]:  # type: ignore[override]  # Starlette's is a list, too
+        """Each name once, with its first value."""
+        return list(self._first.items())
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._first

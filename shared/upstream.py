@@ -13,6 +13,7 @@ from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Trouble
 
 _ONE_GO = 1024 * 1024
+CONNECT_SECONDS = 2.0
 
 
 class Slow(Trouble):
@@ -40,19 +41,20 @@ class Answer:
     def retry_after(self) -> int:
         """Seconds that the backend asks to wait, at most a minute; our own default when it doesn't say."""
         asked = self.headers.get("Retry-After", "")
-        return min(int(asked), 60) if asked.isascii() and asked.isdigit() else RETRY_AFTER_SECONDS
+        return min(int(asked), 60) if asked.isascii() and asked.isdigit() and len(asked) < 10 else RETRY_AFTER_SECONDS
 
 
 class Upstream:
     """A backend at a base URL. Open it with `async with` in `start`."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        """timeout: seconds for an answer as a whole (`post`), or for each part of one (`open`)."""
+    def __init__(self, url: str, timeout: float, connections: int = 64) -> None:
+        """timeout: seconds for an answer as a whole (`post`), or for each part of one (`open`). `connections`: most at a time, 0 for no limit."""
         self.url = url.rstrip("/")
-        self._unread = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=timeout)
+        # `connect` bounds the wait for one of the pool's connections, too: whoever reads slowly keeps one, and must not keep others waiting for ever.
+        self._unread = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=timeout)
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=2),
-            connector=aiohttp.TCPConnector(limit=64),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS),
+            connector=aiohttp.TCPConnector(limit=connections),
             auto_decompress=True,
             cookie_jar=aiohttp.DummyCookieJar(),
         )

@@ -44,11 +44,17 @@ class Row:
     codes: Container[int | str]
     means: Means | Refusal
     words: str = ""
+    first: bool = False
+    """Only if the words are the message's first, where nothing stands that a customer wrote: for what holds everybody."""
+
+    def fits(self, code: int | str, message: str) -> bool:
+        """Whether this row is about the answer."""
+        return code in self.codes and (message.startswith(self.words) if self.first else self.words in message)
 
 
 def means(table: Sequence[Row], code: int | str, message: str) -> Means | Refusal:
     """What an answer means."""
-    return next((row.means for row in table if code in row.codes and row.words in message), Means.UNKNOWN)
+    return next((row.means for row in table if row.fits(code, message)), Means.UNKNOWN)
 
 
 def judge(table: Sequence[Row], code: int | str, message: str, backend: str, retry_after: int = RETRY_AFTER_SECONDS) -> None:

@@ -50,7 +50,7 @@ async def start() -> AsyncIterator[Needs]:
         tokens = await stack.enter_async_context(Authenticator(settings))
         usage = await stack.enter_async_context(Usage(settings, tokens.database))
         users = await stack.enter_async_context(Users(settings, tokens.database))
-        backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS)) for name, url in urls.items()}
+        backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS, connections=0)) for name, url in urls.items()}
         client = opensearch.connect(settings.opensearch_url)
         stack.push_async_callback(client.close)
         sessions = Sessions(settings, users)

@@ -16,8 +16,8 @@ from shared import delivery, grouping
 from shared.breaker import Breaker
 from shared.codecs import halves
 from shared.contract import NOBODY
-from shared.delivery import Delivery
-from shared.envelope import Dead, Record
+from shared.delivery import Delivery, Died
+from shared.envelope import Record
 from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
@@ -34,6 +34,7 @@ class Needs:
     push: grouping.Send[str]
     """One request, for a tenant id."""
     together: grouping.Group[str, bytes, None]
+    breaker: Breaker
 
 
 @asynccontextmanager
@@ -43,8 +44,9 @@ async def start() -> AsyncIterator[Needs]:
     publisher = Publisher(settings)
     try:
         async with Upstream(settings.loki_url, settings.backend_timeout_seconds) as loki:
-            push = partial(_push, loki, Breaker("loki"))
-            yield Needs(Delivery("sink_loki", publisher), Isolation(), push, grouping.messages(push))
+            breaker = Breaker("loki")
+            push = partial(_push, loki, breaker)
+            yield Needs(Delivery("sink_loki", publisher), Isolation(), push, grouping.messages(push), breaker)
     finally:
         await publisher.close()
 
@@ -58,13 +60,15 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> list[Dead]:
-    """Push a batch; what can never be stored is returned, alone."""
+async def store(needs: Needs, record: Record) -> Died:
+    """Push a batch; what can never be stored is buried, alone."""
     tenant_id = request.tenant_of(record)
     way = Way(
         partial(needs.push, tenant_id),
         halves.logs,
         lambda: needs.push(NOBODY, request.probe()),
+        needs.breaker,
+        partial(needs.delivery.bury, record),
         first=partial(needs.together.do, tenant_id),
         limit=request.MOST_BYTES,
     )

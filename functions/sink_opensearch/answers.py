@@ -6,8 +6,9 @@ A bulk request answers 200 whatever became of its documents. 409 on `create` wit
     a document     2xx, 409  413, 400 *  400 with types we know     400 with others   429, 5xx             401, 403, 404, 400 **, unknown
     the request    2xx       413 (cut)                                                429, 5xx, no answer  400, 401, 403, 404, unknown
 
-refused: alone in the dead letters with the reason. refused?: so too when OpenSearch took another document of the batch, else held. again: only the documents
-concerned, a few times within the delivery, then the trigger's turn; a request that fails as a whole counts for the breaker. * a term too long for Lucene.
+refused: alone in the dead letters with the reason. refused?: so too if OpenSearch takes a document right after it that is surely good, else held. again: only
+the documents concerned, a few times within the delivery, then the trigger's turn; a request that fails as a whole counts for the breaker, and after a 4xx the
+events that shared it go each alone. * a term too long for Lucene.
 ** the index is closed or blocked, or may not be made (limit of shards): no document's fault.
 
 Statuses and types: OpenSearch's bulk API, and `RestStatus` of its exceptions.
@@ -16,9 +17,11 @@ Statuses and types: OpenSearch's bulk API, and `RestStatus` of its exceptions.
 from typing import Final
 
 from shared.contract import Reason
+from shared.errors import Later, Trouble
 from shared.verdict import Means, Refusal, Row, judge, means
 
 EXISTS: Final = 409
+BUSY: Final = 429
 _BAD: Final = frozenset({400})
 
 ITEMS: Final = (
@@ -32,7 +35,7 @@ ITEMS: Final = (
     Row(_BAD, Means.CONFIGURATION, "invalid_index_name_exception"),
     Row(_BAD, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
     Row({413}, Refusal(Reason.TOO_LARGE)),
-    Row({429}, Means.BUSY),
+    Row({BUSY}, Means.BUSY),
     Row(range(500, 600), Means.TRANSIENT),
     Row({401, 403, 404}, Means.CONFIGURATION),
 )
@@ -41,7 +44,7 @@ REQUESTS: Final = (
     Row({200, 201}, Means.DONE),
     Row({413}, Refusal(Reason.TOO_LARGE)),
     Row({"N/A", "TIMEOUT"}, Means.TRANSIENT),
-    Row({429}, Means.TRANSIENT),
+    Row({BUSY}, Means.TRANSIENT),
     Row(range(500, 600), Means.TRANSIENT),
     Row({400, 401, 403, 404}, Means.CONFIGURATION),
 )
@@ -52,9 +55,18 @@ def item(status: int, message: str) -> Means | Refusal:
     return means(ITEMS, status, message)
 
 
+class Rejected(Trouble):
+    """A request was refused as a whole and by its own fault, as HTTP has it (4xx): another one may get through."""
+
+
 def failed(status: int | str, message: str) -> None:
     """A request that OpenSearch, or the way to it, refused as a whole. Raises Never and Later."""
-    judge(REQUESTS, status, message, "opensearch")
+    try:
+        judge(REQUESTS, status, message, "opensearch")
+    except Later as later:
+        if status in range(400, 500) and status != BUSY:
+            raise Rejected(later.detail, later.retry_after) from None
+        raise
 
 
 def held(status: int, message: str) -> None:

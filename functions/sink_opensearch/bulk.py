@@ -6,8 +6,9 @@ come back empty, and an index made without the template would guess its mapping 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import accumulate, cycle
+from itertools import accumulate
 from typing import Any, Final
 
 from opensearchpy import AsyncOpenSearch
@@ -21,10 +22,12 @@ from shared.grouping import Group
 from shared.telemetry import metrics
 from shared.verdict import Means, Refusal
 
+log = logging.getLogger(__name__)
+
 PAUSES: Final = (0.1, 0.4, 1.6)
 """Seconds before each repetition for documents that OpenSearch was too busy for; then the trigger repeats the batch."""
 LANES: Final = 4
-"""Shared requests under way at a time."""
+"""Shared requests under way at a time; a chunk that is too large for company is a request of its own beside them."""
 
 _ANSWER: Final = {"filter_path": "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"}
 _LINES: Final = {"content-type": "application/x-ndjson"}
@@ -41,11 +44,21 @@ class Bulk:
         self._breaker = breaker
         self._prepared = False
         self._preparing = asyncio.Lock()
-        self._lanes = cycle(range(LANES))
         self._together: Group[int, Sequence[Document], Sequence[Item]] = Group(self._send_all, request.size)
 
     async def store(self, chunk: Sequence[Document]) -> list[tuple[Document, Never]]:
-        """Store documents; returns those that OpenSearch won't ever take. Raises Later."""
+        """Store documents; returns those that OpenSearch won't ever take. Raises Later.
+
+        A refusal that says nothing we know is believed only if OpenSearch takes a document right after it that is surely good.
+        """
+        refused = await self._store(chunk)
+        if not all(never.named for _, never in refused):
+            for _, never in await self._store([request.probe()]):
+                log.error("held, since OpenSearch refuses even a document that is surely good: %s", never)
+                raise Later(f"opensearch refuses everything: {never}")
+        return refused
+
+    async def _store(self, chunk: Sequence[Document]) -> list[tuple[Document, Never]]:
         refused: list[tuple[Document, Never]] = []
         for pause in (*PAUSES, None):
             chunk, busy = await self._try(chunk, refused)
@@ -60,7 +73,8 @@ class Bulk:
         """Send documents once; returns those to send again, and why the last of them. Raises Later."""
         again: list[Document] = []
         busy = ""
-        for document, item in zip(chunk, await self._together.do(next(self._lanes), chunk), strict=True):
+        lane = min(range(LANES), key=self._together.load)
+        for document, item in zip(chunk, await self._together.do(lane, chunk), strict=True):
             status, message = item["status"], _message(item)
             match answers.item(status, message):
                 case Means.DONE:
@@ -76,25 +90,43 @@ class Bulk:
                     answers.held(status, message)
         return again, busy
 
-    async def _send_all(self, _: int, chunks: Sequence[Sequence[Document]]) -> list[Sequence[Item]]:
-        """One request for all; each chunk's items."""
+    async def _send_all(self, lane: int, chunks: Sequence[Sequence[Document]]) -> list[Sequence[Item] | Exception]:
+        """One request for all; each chunk's items. If it is rejected for what one event has in it, that is no reason to hold the others: each goes alone."""
         await self._prepare()
-        if len(chunks) > 1:
-            metrics.GROUPED.inc(len(chunks))
-        items = await self._send([document for chunk in chunks for document in chunk])
+        if len(chunks) == 1:
+            return [await self._send(chunks[0])]
+        metrics.GROUPED.inc(len(chunks))
+        try:
+            items = await self._send([document for chunk in chunks for document in chunk])
+        except answers.Rejected:
+            return [await self._alone(lane, chunk) for chunk in chunks]
         ends = accumulate(map(len, chunks))
         return [items[end - len(chunk) : end] for chunk, end in zip(chunks, ends, strict=True)]
+
+    async def _alone(self, lane: int, chunk: Sequence[Document]) -> Sequence[Item] | Exception:
+        try:
+            [items] = await self._send_all(lane, [chunk])
+        except Later as later:
+            return later
+        return items
 
     async def _send(self, chunk: Sequence[Document]) -> list[Item]:
         """One item for each document; smaller requests when this one is too large."""
         try:
-            answer = await self._call(lambda: self._client.bulk(body=request.body(chunk), params=_ANSWER, headers=_LINES))
+            items: list[Item] = await self._call(lambda: self._ask(chunk))
         except Never as never:
             if len(chunk) == 1:
                 return [{"status": 413, "error": {"type": "too_large", "reason": never.detail}}]
             middle = len(chunk) // 2
             return [*await self._send(chunk[:middle]), *await self._send(chunk[middle:])]
-        return [next(iter(item.values())) for item in answer["items"]]
+        return items
+
+    async def _ask(self, chunk: Sequence[Document]) -> list[Item]:
+        answer = await self._client.bulk(body=request.body(chunk), params=_ANSWER, headers=_LINES)
+        items = [next(iter(item.values())) for item in answer["items"]] if isinstance(answer, dict) and "items" in answer else []
+        if len(items) != len(chunk):
+            raise Trouble(f"opensearch: it told of {len(items)} documents, and was sent {len(chunk)}")
+        return items
 
     async def _prepare(self) -> None:
         async with self._preparing:

@@ -32,39 +32,41 @@ _LAST_NANO: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A log record for OpenSearch. `position`: its place in the batch."""
+    """A log record for OpenSearch. `position`: its place in the batch; `origin`: the ResourceLogs, ScopeLogs and LogRecord that it was made of."""
 
     position: int
     index: str
     id: str
     source: bytes
+    origin: tuple[Any, Any, Any]
 
 
-def documents(record: Record, request: ExportLogsServiceRequest) -> Iterator[Document]:
-    """The batch's log records, in order. Equal batches give equal documents: ids and indices don't depend on when this runs."""
+def documents(record: Record, request: ExportLogsServiceRequest, begin: int = 0) -> Iterator[Document]:
+    """The batch's log records from a place on, in order, each made when it is asked for: together they may be many times as large as the batch.
+
+    Equal batches give equal documents: ids and indices don't depend on when this runs.
+    """
     prefix, first, received = f"{LOGS_INDEX}{record.tenant_id}-", _first(record), _nanoseconds(record.time)
-    for position, (resource, scope, log) in enumerate(_walk(request)):
+    for position, (resource, scope, origin) in enumerate(_walk(request)):
+        if position < begin:
+            continue
+        log = origin[-1]
         at = log.time_unix_nano or log.observed_time_unix_nano or received
         identity = f"{record.id}-{first + position}"
         source = {"@timestamp": timestamp(at), TENANT_LABEL: record.tenant_id, "record_id": identity, **_fields(log), **scope, **resource}
-        yield Document(position, prefix + indices.suffix(record.index_period, at // 86_400_000_000_000), identity, orjson.dumps(source))
+        yield Document(position, prefix + indices.suffix(record.index_period, at // 86_400_000_000_000), identity, orjson.dumps(source), origin)
 
 
-def alone(request: ExportLogsServiceRequest, position: int) -> bytes:
-    """A batch with only that record of the request, its resource and scope around it."""
-    for resource in request.resource_logs:
-        for scope in resource.scope_logs:
-            if position >= len(scope.log_records):
-                position -= len(scope.log_records)
-                continue
-            only = ExportLogsServiceRequest()
-            kept = only.resource_logs.add(schema_url=resource.schema_url)
-            kept.resource.CopyFrom(resource.resource)
-            inner = kept.scope_logs.add(schema_url=scope.schema_url)
-            inner.scope.CopyFrom(scope.scope)
-            inner.log_records.append(scope.log_records[position])
-            return bytes(only.SerializeToString())
-    raise IndexError(position)
+def alone(document: Document) -> bytes:
+    """A batch with only the document's record, its resource and scope around it."""
+    resource, scope, log = document.origin
+    only = ExportLogsServiceRequest()
+    kept = only.resource_logs.add(schema_url=resource.schema_url)
+    kept.resource.CopyFrom(resource.resource)
+    inner = kept.scope_logs.add(schema_url=scope.schema_url)
+    inner.scope.CopyFrom(scope.scope)
+    inner.log_records.append(log)
+    return bytes(only.SerializeToString())
 
 
 def timestamp(nanoseconds: int) -> str:
@@ -84,27 +86,27 @@ def _first(record: Record) -> int:
     return int(part) if part.isascii() and part.isdigit() else 0
 
 
-def _walk(request: ExportLogsServiceRequest) -> Iterator[tuple[dict[str, Any], dict[str, Any], Any]]:
+def _walk(request: ExportLogsServiceRequest) -> Iterator[tuple[dict[str, Any], dict[str, Any], tuple[Any, Any, Any]]]:
     """Every log record with the fields of its resource and scope, which are written once for all their records."""
     for resource in request.resource_logs:
         around = _resource(resource.resource.attributes)
         for scope in resource.scope_logs:
             inside = _scope(scope.scope)
             for log in scope.log_records:
-                yield around, inside, log
+                yield around, inside, (resource, scope, log)
 
 
 def _resource(pairs: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = {_LIFTED[pair.key]: values.text(pair.value) for pair in pairs if pair.key in _LIFTED}
+    fields: dict[str, Any] = {_LIFTED[pair.key]: values.cut(values.text(pair.value)) for pair in pairs if pair.key in _LIFTED}
     if pairs:
-        fields["resource"] = orjson.Fragment(orjson.dumps(values.attributes(pairs)))
+        fields["resource"] = values.copied(pairs)
     return fields
 
 
 def _scope(scope: Any) -> dict[str, Any]:
-    fields = {name: value for name, value in (("name", scope.name), ("version", scope.version)) if value}
+    fields: dict[str, Any] = {name: values.cut(value) for name, value in (("name", scope.name), ("version", scope.version)) if value}
     if scope.attributes:
-        fields["attributes"] = values.attributes(scope.attributes)
+        fields["attributes"] = values.copied(scope.attributes)
     return {"scope": orjson.Fragment(orjson.dumps(fields))} if fields else {}
 
 

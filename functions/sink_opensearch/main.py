@@ -3,11 +3,13 @@
 Source: OpenSearch's bulk API; a document's id is the record's for ever, so a redelivery adds nothing.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from opensearchpy import AsyncOpenSearch
 from starlette.requests import Request
@@ -16,10 +18,11 @@ from starlette.responses import Response
 from functions.sink_opensearch import request
 from functions.sink_opensearch.bulk import Bulk
 from functions.sink_opensearch.documents import alone, documents, part_of
+from functions.sink_opensearch.progress import Unfinished
 from shared import delivery
 from shared.breaker import Breaker
 from shared.contract import Writes
-from shared.delivery import Delivery
+from shared.delivery import Delivery, Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Never
 from shared.publish import Publisher
@@ -27,8 +30,10 @@ from shared.runtime import Function
 from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
 
-HOLD_SECONDS = 30
+HOLD_SECONDS: Final = 30
 """What a trigger is told to wait while writes are on hold."""
+MOST_SECONDS: Final = 20.0
+"""How long one delivery works on a batch; a trigger waits for 30 s and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Needs:
 
     delivery: Delivery
     bulk: Bulk
+    unfinished: Unfinished
     writes: Callable[[], Writes]
     """The switch, asked for each event."""
 
@@ -50,7 +56,7 @@ async def start() -> AsyncIterator[Needs]:
     publisher = Publisher(settings)
     client = AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=settings.backend_timeout_seconds, maxsize=32)
     try:
-        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client, Breaker("opensearch")), lambda: settings.opensearch_writes)
+        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client, Breaker("opensearch")), Unfinished(), lambda: settings.opensearch_writes)
     finally:
         await client.close()
         await publisher.close()
@@ -72,18 +78,25 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> list[Dead]:
-    """Index a batch; what can never be stored is returned, alone."""
+async def store(needs: Needs, record: Record) -> Sequence[Dead] | Died:
+    """Index a batch; what can never be stored is buried, alone, and an unreadable batch is returned. Raises Later."""
     try:
         batch = request.parse(record)
     except Never as never:
         return [Dead(record.value, never.reason, never.detail)]
-    refused, stored = list[tuple[str, bytes, Never]](), False
-    for chunk in request.chunks(documents(record, batch)):
-        bad = await needs.bulk.store(chunk)
-        refused += [(part_of(record, document), alone(batch, document.position), never) for document, never in bad]
-        stored = stored or len(bad) < len(chunk)
-    return delivery.settle(refused, stored=stored)
+    with needs.unfinished.of(record) as progress:
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                for chunk in request.chunks(documents(record, batch, progress.done)):
+                    refused = await needs.bulk.store(chunk)
+                    dead = (Dead(alone(one), never.reason, never.detail, never.status, part_of(record, one)) for one, never in refused)
+                    for letters in delivery.chunks(dead):
+                        await needs.delivery.bury(record, letters)
+                        progress.died = delivery.how_much(letters)
+                    progress.done += len(chunk)
+        except TimeoutError:
+            raise Later(f"{progress.done} records done so far; to be continued") from None
+        return progress.died
 
 
 app = function.app(__name__)

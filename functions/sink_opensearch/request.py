@@ -4,15 +4,18 @@ Source: OpenSearch's bulk API.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from time import time_ns
 from typing import Final
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from functions.sink_opensearch.documents import Document
-from shared.contract import EventType, Reason
+from functions.sink_opensearch.documents import Document, documents
+from shared import envelope
+from shared.contract import NOBODY, EventType, Reason, Source, Topic
 from shared.envelope import Record
 from shared.errors import Never, Refused
+from shared.tenant import Tenant
 
 MOST_BYTES: Final = 1_000_000
 MOST_DOCUMENTS: Final = 5000
@@ -29,11 +32,19 @@ def parse(record: Record) -> ExportLogsServiceRequest:
         raise Never(Reason.UNDECODABLE, f"not an ExportLogsServiceRequest: {error}") from None
 
 
-def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def probe() -> Document:
+    """A document that OpenSearch takes if it takes any; nobody's."""
+    batch = ExportLogsServiceRequest()
+    batch.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=time_ns()).body.string_value = "is this refused as well?"
+    nobody = Tenant(NOBODY, NOBODY, frozenset())
+    return next(documents(envelope.new(nobody, EventType.LOGS, Source.OTLP, Topic.LOGS, b"", key=envelope.key_of(NOBODY, b"")), batch))
+
+
+def chunks(found: Iterable[Document]) -> Iterator[list[Document]]:
     """The documents in order, in chunks of one bulk body each."""
     chunk: list[Document] = []
     size = 0
-    for document in documents:
+    for document in found:
         length = len(_action(document)) + len(document.source) + 1
         if chunk and (size + length > MOST_BYTES or len(chunk) >= MOST_DOCUMENTS):
             yield chunk
@@ -55,5 +66,5 @@ def body(chunk: Sequence[Document]) -> bytes:
 
 
 def _action(document: Document) -> bytes:
-    # Index and id are made of UUIDs, dates and numbers: nothing to escape.
+    # Index and id are made of UUIDs, dates and numbers, which is what `shared.envelope` lets in: nothing to escape.
     return b'{"create":{"_index":"%s","_id":"%s"}}\n' % (document.index.encode(), document.id.encode())

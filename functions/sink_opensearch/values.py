@@ -3,6 +3,8 @@
 flat_object indexes every leaf as the term `path=value`, and Lucene refuses a document with a term over 32766 bytes: so long keys and values are cut in this
 copy, with a mark, and what is nested too deeply becomes JSON text. A log with a huge attribute is stored rather than lost. Bytes are base64, and numbers
 that JSON lacks are the words of OTLP's JSON form (OTLP specification, § JSON Protobuf Encoding).
+
+What a resource or scope says is copied into each of its records' documents, so a batch could become thousands of times as large: there the whole has a limit.
 """
 
 import base64
@@ -17,6 +19,10 @@ MOST_KEY: Final = 256
 MOST_TEXT: Final = 8_192
 """Bytes of a value. With `MOST_DEPTH` keys of `MOST_KEY` characters of at most 4 bytes before it, a term has at most 18 kB."""
 MOST_DEPTH: Final = 8
+MOST_COPIED: Final = 32 * 1024
+"""Bytes of JSON of all attributes of a resource or scope."""
+_MARK: Final = 64
+"""Bytes of it that are kept for saying what is left out."""
 
 
 def whole(value: Any) -> Any:
@@ -36,6 +42,20 @@ def text(value: Any) -> str:
     return orjson.dumps(whole(value)).decode()
 
 
+def copied(pairs: Iterable[Any]) -> orjson.Fragment:
+    """`attributes` as JSON within MOST_COPIED. What doesn't fit is left out, and the object says how many that were."""
+    found = attributes(pairs)
+    if len(json := orjson.dumps(found)) <= MOST_COPIED:
+        return orjson.Fragment(json)
+    kept, room = dict[str, Any](), MOST_COPIED - _MARK
+    for key, value in found.items():
+        size = len(orjson.dumps({key: value}))
+        if size <= room:
+            kept[key] = value
+            room -= size
+    return orjson.Fragment(orjson.dumps({**kept, CUT: f"{len(found) - len(kept)} attributes left out"}))
+
+
 def attributes(pairs: Iterable[Any], depth: int = 1) -> dict[str, Any]:
     """KeyValues as an object that a flat_object field takes. Of equal keys the last one counts."""
     return {pair.key if len(pair.key) <= MOST_KEY else pair.key[:MOST_KEY] + CUT: _fitting(pair.value, depth) for pair in pairs}
@@ -44,15 +64,15 @@ def attributes(pairs: Iterable[Any], depth: int = 1) -> dict[str, Any]:
 def _fitting(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
     if kind == "string_value":
-        return _cut(value.string_value)
+        return cut(value.string_value)
     if kind in {"kvlist_value", "array_value"}:
         if depth >= MOST_DEPTH:
-            return _cut(text(value))
+            return cut(text(value))
         if kind == "kvlist_value":
             return attributes(value.kvlist_value.values, depth + 1)
         return [_fitting(item, depth + 1) for item in value.array_value.values]
     scalar = _scalar(value, kind)
-    return _cut(scalar) if kind == "bytes_value" else scalar
+    return cut(scalar) if kind == "bytes_value" else scalar
 
 
 def _scalar(value: Any, kind: str | None) -> Any:
@@ -63,7 +83,8 @@ def _scalar(value: Any, kind: str | None) -> Any:
     return None if kind is None else getattr(value, kind)
 
 
-def _cut(words: str) -> str:
+def cut(words: str) -> str:
+    """The text within MOST_TEXT bytes; if it isn't all of it, it says so."""
     # Encoding is the cost, and short texts, nearly all, need none: a character has 4 bytes at most.
     if len(words) * 4 <= MOST_TEXT or len(encoded := words.encode()) <= MOST_TEXT:
         return words

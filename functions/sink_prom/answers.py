@@ -1,12 +1,13 @@
 """Prometheus' answers to OTLP and remote_write (Prometheus 3.16). Only 2.0 keeps the good part of a refused request; equal samples twice are no fault.
 
 The OTLP endpoint answers 500 to data it can't convert, so a 500 is a refusal unless the storage is named. Statuses and messages: Prometheus'
-storage/remote/write_handler.go, write_otlp_handler.go, otlptranslator; model/histogram.
+storage/remote/write_handler.go, write_otlp_handler.go, otlptranslator; model/histogram; tsdb/head_append.go (Commit).
 
     done           2xx
     too large      413                           cut
     refused        400, 500 with words we know   the series is alone in the dead letters, with the reason
-    trouble        500 with the storage's words  everybody waits (breaker); so at 429, 502, 503, 504
+    trouble        500 that begins as the        everybody waits (breaker); so at 429, 502, 503, 504
+                   storage's errors do
     refused?       400, 500 with others          so too, if it stands a few tries and Prometheus takes a probe right after it; else held
     wrongly set up 401, 403, 404, 405, 415       held, and said loudly; 415 to a 2.0 request: the same goes as 1.0
     unknown        all others                    held, and said loudly
@@ -59,11 +60,8 @@ ANSWERS: Final = (
     *(Row(_REFUSED, Refusal(Reason.INVALID), words) for words in _INVALID),
     # What Python's protobuf takes for an unknown field, Go's refuses: a known number with another wire type.
     Row({400}, Refusal(Reason.UNDECODABLE), "proto: "),
-    Row({500}, Means.TRANSIENT, "write to WAL"),
-    Row({500}, Means.TRANSIENT, "no space left on device"),
-    Row({500}, Means.TRANSIENT, "read-only file system"),
-    Row({500}, Means.TRANSIENT, "context canceled"),
-    Row({500}, Means.TRANSIENT, "context deadline exceeded"),
+    # A full disk among them: "write to WAL: log samples: write data/wal/00000001: no space left on device".
+    *(Row({500}, Means.TRANSIENT, words, first=True) for words in ("write to WAL: ", "context canceled", "context deadline exceeded")),
     Row(_REFUSED, Refusal(Reason.REFUSED_BY_BACKEND, named=False)),
     Row({429, *range(501, 600)}, Means.TRANSIENT),
     Row({401, 403, 404, 405, 415}, Means.CONFIGURATION),

@@ -15,8 +15,8 @@ from functions.sink_prom import request
 from functions.sink_prom.receiver import Receiver
 from shared import delivery, grouping
 from shared.contract import NOBODY, EventType
-from shared.delivery import Delivery
-from shared.envelope import Dead, Record
+from shared.delivery import Delivery, Died
+from shared.envelope import Record
 from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
@@ -56,13 +56,15 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> list[Dead]:
-    """Write a batch; what can never be stored is returned, alone and without our label."""
+async def store(needs: Needs, record: Record) -> Died:
+    """Write a batch; what can never be stored is buried, alone and without our label."""
     kind, key = request.kind_of(record), (record.type, record.tenant_id)
     way = Way(
         partial(needs.prometheus.write, key),
         kind.halves,
         lambda: needs.prometheus.write((record.type, NOBODY), kind.probe()),
+        needs.prometheus.breaker,
+        partial(needs.delivery.bury, record),
         first=partial(needs.together.do, key) if kind.joins else None,
         limit=request.MOST_BYTES,
     )

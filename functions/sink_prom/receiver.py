@@ -11,7 +11,7 @@ from functions.sink_prom import answers, version
 from functions.sink_prom.request import KINDS
 from shared.breaker import Breaker
 from shared.contract import EventType
-from shared.upstream import Answer, Upstream
+from shared.upstream import Upstream
 
 OLD_SECONDS: Final = 600.0
 """How long a receiver is taken for one that speaks 1.0 only; it may be updated meanwhile."""
@@ -22,22 +22,27 @@ class Receiver:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._breaker = Breaker("prometheus")
+        self.breaker = Breaker("prometheus")
         self._old_until = 0.0
 
     async def write(self, key: tuple[EventType, str], part: bytes) -> None:
         """Send a batch of this type of this tenant. Raises Never and Later."""
         kind, tenant_id = key
-        with self._breaker.closed():
-            if kind is EventType.REMOTE_WRITE_2 and monotonic() > self._old_until:
-                answer = await self._post(kind, tenant_id, part)
-                if answers.knows_2(answer):
-                    return answers.check(answer)
+        if kind is EventType.REMOTE_WRITE_2:
+            if monotonic() > self._old_until:
+                if await self._post(kind, tenant_id, part):
+                    return
                 self._old_until = monotonic() + OLD_SECONDS
-            if kind is EventType.REMOTE_WRITE_2:
-                kind, part = EventType.REMOTE_WRITE_1, version.as_1(part)
-            return answers.check(await self._post(kind, tenant_id, part))
+            kind, part = EventType.REMOTE_WRITE_1, version.as_1(part)
+        await self._post(kind, tenant_id, part)
 
-    async def _post(self, kind: EventType, tenant_id: str, part: bytes) -> Answer:
+    async def _post(self, kind: EventType, tenant_id: str, part: bytes) -> bool:
+        """False when the receiver doesn't know 2.0. Raises Never and Later."""
         way = KINDS[kind]
-        return await self._upstream.post(way.path, way.body(part, tenant_id), way.headers)
+        body = way.body(part, tenant_id)  # raises Never, which is no answer of the receiver's
+        with self.breaker.closed():
+            answer = await self._upstream.post(way.path, body, way.headers)
+            if kind is EventType.REMOTE_WRITE_2 and not answers.knows_2(answer):
+                return False
+            answers.check(answer)
+        return True

@@ -17,8 +17,8 @@ from shared import delivery, grouping
 from shared.breaker import Breaker
 from shared.codecs import halves
 from shared.contract import NOBODY
-from shared.delivery import Delivery
-from shared.envelope import Dead, Record
+from shared.delivery import Delivery, Died
+from shared.envelope import Record
 from shared.isolation import Isolation, Way
 from shared.publish import Publisher
 from shared.runtime import Function
@@ -34,6 +34,7 @@ class Needs:
     export: grouping.Send[str]
     """One call, for a tenant id."""
     together: grouping.Group[str, bytes, None]
+    breaker: Breaker
 
 
 @asynccontextmanager
@@ -43,8 +44,9 @@ async def start() -> AsyncIterator[Needs]:
     publisher = Publisher(settings)
     try:
         async with Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo:
-            export = partial(_export, tempo, Breaker("tempo"))
-            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export))
+            breaker = Breaker("tempo")
+            export = partial(_export, tempo, breaker)
+            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export), breaker)
     finally:
         await publisher.close()
 
@@ -58,13 +60,15 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> list[Dead]:
-    """Export a batch; what can never be stored is returned, alone."""
+async def store(needs: Needs, record: Record) -> Died:
+    """Export a batch; what can never be stored is buried, alone."""
     tenant_id = request.tenant_of(record)
     way = Way(
         partial(needs.export, tenant_id),
         halves.traces,
         lambda: needs.export(NOBODY, request.probe()),
+        needs.breaker,
+        partial(needs.delivery.bury, record),
         first=partial(needs.together.do, tenant_id),
         limit=request.MOST_BYTES,
     )

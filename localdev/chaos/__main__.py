@@ -29,8 +29,9 @@ examples:
   ./task chaos -- --kill sink_loki,kafka --freeze ''  only these
   ./task chaos -- --logs 200000 --samples 100000 --spans 50000
 """
-OTHERS = ("prom_label_proxy", "query")
-"""Killed only when asked for: no record passes through them."""
+OTHERS = ("prom_label_proxy", "query", "tempo")
+"""Killed only when asked for: no record passes through the first two, and Tempo says yes up to two seconds before its log is on disk, so it loses those spans:
+what must not happen to it in production has several ingesters."""
 FROZEN = ("sink_prom", "loki")
 BLOCKED_SECONDS = 8.0
 
@@ -60,7 +61,8 @@ def _run(arguments: argparse.Namespace, console: Console, demo: dict[str, Any], 
     try:
         poisoned = harm.poison(demo["backends"]["kafka"], tenant["id"])
         again = _send(console, demo["gateway"], tenant["token"], run, harms, arguments)
-        sights = _look(console, Reader(demo["backends"], tenant["id"], run), arguments.patience)
+        with Reader(demo["backends"], tenant["id"], run) as reader:
+            sights = _look(console, reader, arguments.patience)
         found = list(letters.read(10))
     finally:
         letters.close()
@@ -119,10 +121,11 @@ def _some(numbers: list[int]) -> str:
 
 def _judge(console: Console, sights: list[Sight], poisoned: dict[str, Topic], found: list[tuple[str, str, str, str]]) -> bool:
     """Say what is wrong."""
-    unburied = {topic for record, topic in poisoned.items() if record not in {letter[0] for letter in found}}
+    buried = {(record, sink) for record, sink, _, _ in found}
+    unburied = [f"{topic} of {sink}" for record, topic in poisoned.items() for sink in harm.READERS[topic] if (record, sink) not in buried]
     strangers = [letter for letter in found if letter[0] not in poisoned]
-    for topic in sorted(unburied):
-        console.print(f"the poison of {topic} is not in the dead letters")
+    for missing in sorted(unburied):
+        console.print(f"the poison in {missing} is not in the dead letters")
     for record, sink, reason, detail in strangers[:20]:
         console.print(f"dead letter of {sink}: {record} {reason}: {detail}", markup=False)
     whole = all(sight.whole for sight in sights) and not unburied and not strangers

@@ -30,6 +30,14 @@ _TYPES: Final = {
     Topic.REMOTE_WRITE: (EventType.REMOTE_WRITE_1, Source.PROMETHEUS),
 }
 
+READERS: Final = {
+    Topic.LOGS: ("sink_loki", "sink_opensearch"),
+    Topic.METRICS: ("sink_prom",),
+    Topic.TRACES: ("sink_tempo",),
+    Topic.REMOTE_WRITE: ("sink_prom",),
+}
+"""Sinks that must find a topic's poison."""
+
 
 class NotBack(Exception):
     """A service didn't come back, or isn't there."""

@@ -31,11 +31,20 @@ class Sight:
 
 
 class Reader:
-    """Reads the backends of the laptop's stack directly, as one tenant. Every look may raise httpx2.HTTPError or KeyError while a backend comes back."""
+    """Reads the backends of the laptop's stack directly, as one tenant. Use it in a `with`.
+
+    Every look may raise httpx2.HTTPError or KeyError while a backend comes back.
+    """
 
     def __init__(self, urls: dict[str, str], tenant: str, run: Run) -> None:
         self._urls, self._tenant, self._run = urls, tenant, run
         self._client = httpx2.Client(timeout=60)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def looks(self) -> dict[str, Callable[[], Sight]]:
         """By backend."""

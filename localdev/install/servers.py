@@ -7,7 +7,7 @@ from localdev.service import Progress
 collector = GoBuild("collector", versions.COLLECTOR, ".", wrapper=True, needs_mb=1500)
 
 bench_collector = GoBuild("bench_collector", versions.COLLECTOR, ".", wrapper=True, needs_mb=2000)
-"""The Collector that ingest is measured against. Compiled when `./task bench` runs, so no stack waits for it."""
+"""The Collector that ingest and sinks are measured against. Compiled when `./task bench` runs, so no stack waits for it."""
 
 loki = GoBuild("loki", versions.LOKI, "github.com/grafana/loki/v3/cmd/loki", wrapper=True, needs_mb=6000)
 

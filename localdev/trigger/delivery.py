@@ -63,7 +63,7 @@ class Delivery:
         """True once the event is in good hands; false when `closing` was set before."""
         retry = 0
         while not closing.is_set():
-            answer = await self._post(replace(event, headers={**event.headers, "ce-attempts": str(retry + 1)}))
+            answer = await self._post(_tried(event, retry + 1))
             meaning = policy.verdict(answer.status)
             metrics.DELIVERIES.labels(self._name, meaning).inc()
             if meaning is Verdict.DONE or (meaning is Verdict.DEAD and await self._bury(event, retry + 1, answer)):
@@ -90,7 +90,8 @@ class Delivery:
 
     async def _bury(self, event: Event, attempts: int, answer: Answer) -> bool:
         # In a cluster the sink's name is the destination's host.
-        event = replace(event, headers={**event.headers, "ce-attempts": str(attempts), "ce-sink": self._name})
+        event = _tried(event, attempts)
+        event = replace(event, headers={**event.headers, "ce-sink": self._name})
         headers = dead_letter_headers(event, self._url, answer.status or 0, answer.headers, answer.body)
         buried = await self._dead_letters.publish(event, headers)
         fields = {"target": self._name, "status": answer.status, "event": event.headers.get("ce-id")}
@@ -109,3 +110,8 @@ class Delivery:
         log.warning("not delivered, will be tried again", extra=fields)
         self._next_complaint = monotonic() + COMPLAINT_SECONDS
         self._tries_since = 0
+
+
+def _tried(event: Event, attempts: int) -> Event:
+    """The event with the number of its attempt, unless it has one: that of a dead letter says how often its record was tried before it died."""
+    return replace(event, headers={"ce-attempts": str(attempts), **event.headers})

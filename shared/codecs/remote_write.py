@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
@@ -240,16 +241,16 @@ class _Labels:
     def unknown(self, hashes: set[int]) -> set[int]:
         """Those not met before."""
         missing = hashes - self._young
-        if missing:
-            self.learn(missing & self._old)
-            missing -= self._old
+        if missing and (met := missing & self._old):
+            self.learn(met)
+            missing -= met
         return missing
 
     def learn(self, hashes: set[int]) -> None:
-        """These are good."""
+        """These are good. Of more than fit at a time, as a request of many small series may bring, some are."""
         if len(self._young) + len(hashes) > self.SIZE:
             self._old, self._young = self._young, set()
-        self._young |= hashes
+        self._young.update(islice(hashes, self.SIZE))
 
 
 _LABELS: Final = _Labels()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,9 +17,9 @@ from confluent_kafka import Producer
 from localdev import backfill, dead_letters, topics
 from localdev.backends import s3
 from shared import archive, envelope
-from shared.contract import EventType, Topic
+from shared.contract import EventType, Reason, Topic
 from shared.dead_letters import PREFIX
-from shared.envelope import Record
+from shared.envelope import Dead, Record
 from shared.object_store import ObjectStore
 from tests import batches
 from tests.conftest import Stack
@@ -41,9 +42,7 @@ class Tenant:
     def send(self, *words: str) -> Record:
         """A batch into the topic, as ingest puts it there."""
         record = batches.record(EventType.LOGS, batches.logs(*words), self.id)
-        producer = Producer({"bootstrap.servers": topics.bootstrap_servers(), "acks": "all"})
-        producer.produce(record.topic.value, record.value, record.key, headers=envelope.kafka_headers(record))
-        assert producer.flush(10) == 0
+        publish(record, record.topic)
         return record
 
     def ask(self, method: str, path: str = "", body: Any = None) -> Any:
@@ -79,6 +78,12 @@ class Tenant:
         return [key.rpartition("/")[2] for key in self.objects(f"{PREFIX}{self.id}/sink_opensearch/")]
 
 
+def publish(record: Record, topic: Topic) -> None:
+    producer = Producer({"bootstrap.servers": topics.bootstrap_servers(), "acks": "all"})
+    producer.produce(topic.value, record.value, record.key, headers=envelope.kafka_headers(record))
+    assert producer.flush(10) == 0
+
+
 @pytest.fixture
 def tenant(stack: Stack) -> Iterator[Tenant]:
     made = Tenant(stack.backends["opensearch"])
@@ -107,6 +112,8 @@ def test_refused_record_is_kept_and_replayed_when_the_cause_is_mended(tenant: Te
     shown = capsys.readouterr().out
     assert all(word in shown for word in ('string_value: "two"', "status", "400", "attempts", "telemetry.logs", "opensearch"))
 
+    assert re.search(r"\battempts +1\b", shown), shown
+
     # Before the cause is mended it is the same letter again.
     assert run(dead_letters.main, "replay", f"{record.id}.1") == 1
     assert tenant.letters() == [f"{record.id}.1", f"{record.id}.3"]
@@ -119,6 +126,17 @@ def test_refused_record_is_kept_and_replayed_when_the_cause_is_mended(tenant: Te
     # The whole record once more: what was lost with the index comes, what was replayed isn't doubled.
     assert run(backfill.main, "--sink", "opensearch", "--from", "1h", "--tenant", tenant.id) == 0
     assert tenant.seen() == ["41", "42", "one", "two"]
+
+
+def test_letter_says_how_often_its_sink_was_tried(tenant: Tenant, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not how often the letter itself was delivered."""
+    record = batches.record(EventType.LOGS, batches.logs("odd"), tenant.id, extensions={"attempts": "7"})
+    letter = envelope.dead_letter(record, Dead(record.value, Reason.INVALID, "said so", "400"), "sink_opensearch")
+    publish(letter, Topic.DEAD_LETTERS)
+    until(lambda: tenant.letters() == [record.id])
+    assert run(dead_letters.main, "show", record.id) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"\battempts +7\b", shown), shown
 
 
 def test_a_lost_index_is_fed_again_from_topic_and_archive(tenant: Tenant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

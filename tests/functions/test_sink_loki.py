@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+import stamina
 from google.rpc.status_pb2 import Status
 from starlette.testclient import TestClient
 
 from functions.sink_loki import main
 from functions.sink_loki.answers import ANSWERS
+from shared import breaker, isolation
 from shared.contract import EventType
 from tests import batches
 from tests.backends import Asked, HttpBackend, Says
@@ -115,6 +117,17 @@ def test_neighbour_without_a_fault_proves_an_unnamed_refusal(client: TestClient,
     backend.answer = lambda asked: says(400, "never heard of") if b"bad" in asked.body else says(204)
     assert deliver(client, batches.logs("a", "bad")) == 204
     assert [batches.words(EventType.LOGS, letter.value) for letter in broker.messages] == [["bad"]]
+
+
+def test_backend_that_refuses_everything_is_let_alone(client: TestClient, backend: HttpBackend, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even what is surely good, time and again: the breaker opens."""
+    monkeypatch.setattr("shared.breaker.SECONDS", 60)
+    monkeypatch.setattr(isolation, "_again", stamina.AsyncRetryingCaller(attempts=1).on(isolation._is_unnamed))
+    backend.answer = lambda _: says(400, "never heard of")
+    assert [deliver(client, batches.logs("one")) for _ in range(breaker.FAILURES)] == [503] * breaker.FAILURES
+    asked = len(backend.asked)
+    assert deliver(client, batches.logs("one")) == 503
+    assert (len(backend.asked), broker.messages) == (asked, [])
 
 
 def test_large_batch_goes_in_parts(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from pydantic import ValidationError
@@ -14,7 +16,7 @@ from starlette.testclient import TestClient
 
 from functions.sink_opensearch import answers, bulk, documents, main, request, template, values
 from functions.sink_opensearch.answers import ITEMS, REQUESTS
-from shared.contract import EventType, Period
+from shared.contract import NOBODY, EventType, Period
 from shared.envelope import Record
 from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
@@ -177,7 +179,8 @@ def test_ids_count_through_the_batch() -> None:
     record = of(batches.logs("a", "b") + batches.logs("c"))
     batch = request.parse(record)
     assert [found.id for found in documents.documents(record, batch)] == [f"{record.id}-{n}" for n in range(3)]
-    part = of(documents.alone(batch, 2), id=record.id, extensions={"part": "2"})
+    *_, last = documents.documents(record, batch)
+    part = of(documents.alone(last), id=record.id, extensions={"part": "2"})
     assert [found.id for found in documents.documents(part, request.parse(part))] == [f"{record.id}-2"]
 
 
@@ -254,6 +257,44 @@ def test_attributes_fit_into_a_term(letter: str) -> None:
         path.append(key)
     assert node.endswith(values.CUT)
     assert len((".".join(path) + "=" + node).encode()) < 32_766
+
+
+def test_resource_and_scope_dont_multiply_a_batch() -> None:
+    """They are copied into each document: what is over the limit is left out of it, and the document says so."""
+    batch = ExportLogsServiceRequest()
+    one = batch.resource_logs.add()
+    scope = one.scope_logs.add()
+    scope.scope.name, scope.scope.version = "n" * 100_000, "v" * 100_000
+    for number in range(120):
+        one.resource.attributes.add(key=f"r{number}").value.string_value = "x" * 8000
+        scope.scope.attributes.add(key=f"s{number}").value.string_value = "\x00" * 8000
+    scope.scope.attributes.add(key="small").value.string_value = "v"
+    one.resource.attributes.add(key="host.name").value.string_value = "h" * 900_000
+    scope.log_records.add(time_unix_nano=AT).body.string_value = "hello"
+    [made] = documents.documents(of(b""), batch)
+    found = json.loads(made.source)
+    assert len(made.source) < 2 * values.MOST_COPIED + 3 * values.MOST_TEXT + 1000
+    assert (found["resource"][values.CUT], len(found["resource"])) == ("117 attributes left out", 5)
+    assert found["scope"]["attributes"] == {"small": "v", values.CUT: "120 attributes left out"}
+    for text in (found["host_name"], found["scope"]["name"], found["scope"]["version"]):
+        assert text.endswith(values.CUT)
+    assert len(orjson.dumps(found["resource"])) <= values.MOST_COPIED
+    assert ExportLogsServiceRequest.FromString(documents.alone(made)) == batch  # nothing is left out of a dead letter
+
+
+def test_documents_are_made_chunk_by_chunk() -> None:
+    """All at once they could be a thousand times as large as the batch."""
+    batch = ExportLogsServiceRequest.FromString(batches.logs(*(str(number) for number in range(request.MOST_DOCUMENTS * 3))))
+    made = 0
+
+    def counted() -> Iterator[documents.Document]:
+        nonlocal made
+        for one in documents.documents(of(b""), batch):
+            made += 1
+            yield one
+
+    first = next(request.chunks(counted()))
+    assert made == len(first) + 1
 
 
 def test_short_attributes_are_untouched() -> None:
@@ -390,11 +431,24 @@ def test_refused_record_is_alone_in_the_dead_letters(client: TestClient, items: 
     assert resource.scope_logs[0].scope.name == "tests"
 
 
-def test_unnamed_refusal_beside_a_stored_neighbour_is_believed(client: TestClient, items: Items, broker: Broker) -> None:
-    """An unknown 400 is the record's fault once another record got through."""
+def test_unnamed_refusal_is_believed_after_a_probe(client: TestClient, backend: HttpBackend, items: Items, broker: Broker) -> None:
+    """An unknown 400 is the record's fault once a document that is surely good gets through after it, in nobody's index."""
     items.bad = {"bad": (400, "something_exception: nobody has heard of")}
-    assert deliver(client, of(batches.logs("a", "bad"))) == 204
+    assert deliver(client, of(batches.logs("bad"))) == 204
     assert [batches.words(EventType.LOGS, letter.value) for letter in broker.messages] == [["bad"]]
+    action, source = bulk_actions(backend.asked)[-1]
+    assert action["_index"].startswith(f"logs-tenant-{NOBODY}-")
+    assert source["tenant_id"] == NOBODY
+
+
+def test_unnamed_refusal_is_not_believed_without_a_probe(client: TestClient, items: Items, broker: Broker) -> None:
+    """Though a neighbour was stored before it: OpenSearch may have gone wrong since."""
+    items.status = (400, "something_exception: nobody has heard of")
+    items.bad = {"a": (201, "")}
+    assert deliver(client, of(batches.logs("a", "b"))) == 503
+    items.status = (201, "")
+    assert deliver(client, of(batches.logs("a", "b"))) == 204
+    assert not broker.messages
 
 
 def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
@@ -408,6 +462,43 @@ def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend,
     assert deliver(client, of(batches.logs(*words))) == 204
     assert not broker.messages
     assert [source["body"] for _, source in bulk_actions([asked for asked in backend.asked if len(asked.body) <= 900])] == words
+
+
+def test_answer_for_another_number_of_documents_is_trouble(client: TestClient, items: Items, broker: Broker) -> None:
+    """Nobody knows which of them is meant, and so none of the events that share it gets a yes."""
+    for body in ('{"items":[{"create":{"status":201}}]}', "{}", '"x"'):
+        items.requests = [Says(200, body, {"content-type": "application/json"})]
+        assert deliver(client, of(batches.logs("a", "b"))) == 503
+    assert not broker.messages
+
+
+def test_long_batch_goes_on_where_it_was(client: TestClient, backend: HttpBackend, items: Items, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery ends before the trigger gives up; the next one sends the rest, and the dead of both are buried."""
+    monkeypatch.setattr(request, "MOST_DOCUMENTS", 2)
+    monkeypatch.setattr(main, "MOST_SECONDS", 1.0)
+    items.bad = {"1": (400, "mapper_parsing_exception: x"), "5": (400, "mapper_parsing_exception: x")}
+
+    needs = main.function._needs
+    assert needs is not None
+    free = threading.Event()
+
+    def answer(asked: Asked) -> Says:
+        if b'"body":"4"' in asked.body:
+            free.wait(10)
+        return items(asked)
+
+    backend.answer = answer
+    record = of(batches.logs(*(str(number) for number in range(7))))
+    assert deliver(client, record) == 503
+    free.set()
+    monkeypatch.setattr(main, "MOST_SECONDS", 10.0)
+    assert deliver(client, record) == 204
+    assert [source["body"] for _, source in bulk_actions(backend.asked)] == ["0", "1", "2", "3", "4", "5", "4", "5", "6"]
+    assert [(batches.words(EventType.LOGS, one.value), one.headers["ce_part"]) for one in broker.messages] == [(["1"], "1"), (["5"], "5")]
+    # The third has nothing to go on from.
+    assert deliver(client, record) == 204
+    assert len(bulk_actions(backend.asked)) == 9 + 7
+    assert not needs.unfinished._remembered
 
 
 def test_duplicates_are_counted(client: TestClient, items: Items) -> None:
@@ -457,9 +548,8 @@ def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "LANES", 1)
 
 
-def test_events_share_a_request_and_nothing_else(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, broker: Broker) -> None:
-    """What comes while OpenSearch works goes together; a bad record and a blocked index concern their own events only."""
-    items.bad = {"bad": (400, "mapper_parsing_exception: x"), "blocked": (403, "cluster_block_exception: x")}
+def shared(client: TestClient, backend: HttpBackend, *events: list[str]) -> list[int]:
+    """The answers to events that come, in this order, while a first one's request is under way."""
     needs = main.function._needs
     assert needs is not None
     assert deliver(client, of(batches.logs("template"))) == 204
@@ -468,13 +558,69 @@ def test_events_share_a_request_and_nothing_else(one_lane: None, client: TestCli
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(deliver, client, of(batches.logs("first")))
         assert backend.reached.wait(10)
-        rest = [pool.submit(deliver, client, of(batches.logs(*words))) for words in (["a", "bad", "b"], ["blocked"], ["c"])]
-        waiting.until(lambda: len(needs.bulk._together._waiting[0]) == 3)
+        rest = []
+        for words in events:
+            rest.append(pool.submit(deliver, client, of(batches.logs(*words))))
+            waiting.until(lambda: len(needs.bulk._together._waiting[0]) == len(rest))
         backend.open.set()
-        assert [first.result(10), *(one.result(10) for one in rest)] == [204, 204, 503, 204]
+        assert first.result(10) == 204
+        return [one.result(10) for one in rest]
+
+
+def test_events_share_a_request_and_nothing_else(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, broker: Broker) -> None:
+    """What comes while OpenSearch works goes together; a bad record and a blocked index concern their own events only."""
+    items.bad = {"bad": (400, "mapper_parsing_exception: x"), "blocked": (403, "cluster_block_exception: x")}
+    assert shared(client, backend, ["a", "bad", "b"], ["blocked"], ["c"]) == [204, 503, 204]
     bulks = [bulk_actions([asked]) for asked in backend.asked if asked.path.startswith("/_bulk")]
     assert [len(actions) for actions in bulks] == [1, 1, 5]
     assert [batches.words(EventType.LOGS, letter.value) for letter in broker.messages] == [["bad"]]
+
+
+def test_event_that_spoils_a_shared_request_is_alone_with_it(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, broker: Broker) -> None:
+    """A bulk request that is refused as a whole, and a 4xx: each of its events goes alone, and those that can be stored are."""
+
+    def answer(asked: Asked) -> Says:
+        return Says(400, '{"error":"x"}', {"content-type": "application/json"}) if b"poison" in asked.body else items(asked)
+
+    backend.answer = answer
+    outcomes = shared(client, backend, ["a"], ["poison"], ["b"])
+    assert outcomes == [204, 503, 204]
+    bulks = [[source["body"] for _, source in bulk_actions([asked])] for asked in backend.asked if asked.path.startswith("/_bulk")]
+    assert bulks == [["template"], ["first"], ["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+    assert not broker.messages
+
+
+def test_free_lane_is_taken_before_one_that_is_busy(client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """Nobody waits for a slow request while there are others to be had."""
+    free = threading.Event()
+
+    def answer(asked: Asked) -> Says:
+        if b"slow" in asked.body:
+            free.wait(5)
+        return items(asked)
+
+    assert deliver(client, of(batches.logs("template"))) == 204
+    backend.answer = answer
+    backend.reached.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(deliver, client, of(batches.logs("slow")))
+        assert backend.reached.wait(10)
+        assert {deliver(client, of(batches.logs("quick"))) for _ in range(2 * bulk.LANES)} == {204}
+        assert not slow.done()
+        free.set()
+        assert slow.result(10) == 204
+
+
+def test_shared_answer_for_another_number_of_documents_is_no_yes(one_lane: None, client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """Whose item it was that came, nobody knows."""
+
+    def answer(asked: Asked) -> Says:
+        if b'"c"' in asked.body:
+            return Says(200, '{"items":[{"create":{"status":201}}]}', {"content-type": "application/json"})
+        return items(asked)
+
+    backend.answer = answer
+    assert shared(client, backend, ["b"], ["c"]) == [503, 503]
 
 
 # -- the switch ---------------------------------------------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_replay_sends_the_event_as_it_was(sink: HttpBackend, s3: S3, record: Rec
 
 
 @in_s3
-@pytest.mark.parametrize(("word", "stays"), [(delivery.WHOLE, True), (delivery.PARTS, False)])
+@pytest.mark.parametrize(("word", "stays"), [(delivery.Died.WHOLE, True), (delivery.Died.PARTS, False)])
 def test_letter_that_dies_again_is_there_once(word: str, stays: bool, sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
     """As a whole it is the same object, which must not be deleted; parts of it are objects of their own."""
     letter = bury(s3, record)

@@ -66,3 +66,10 @@ async def test_what_retention_took_is_known(past: Past, kafka: str, topic: str) 
         change.result(10)
     assert past.lost_before() == NOON + timedelta(minutes=30)
     assert sorted(await read(past, 0, 60)) == [5, 30]
+
+
+async def test_one_fast_clock_hides_nothing_behind_it(past: Past, kafka: str, topic: str) -> None:
+    """What an instance published in the future is left out; what others published after it is not."""
+    publish(kafka, topic, 0, 1, 300, 2, 3, 400)
+    publish(kafka, topic, 1, 4)
+    assert sorted(await read(past, 0, 10)) == [1, 2, 3, 4]

@@ -366,6 +366,16 @@ async def test_retried_until_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [request.headers["ce-attempts"] for request, _ in requests] == [str(n) for n in range(1, 9)]
 
 
+async def test_attempts_that_a_record_brings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter's are those of its sink: that it was itself delivered twice tells nobody anything."""
+    letters, letter = Letters(), Event({**EVENT.headers, "ce-attempts": "7"}, b"")
+    async with function_answering(503, 204, 400) as (url, requests), delivery_to(url, letters, monkeypatch) as delivery:
+        assert await delivery.deliver(letter, asyncio.Event())
+        assert await delivery.deliver(letter, asyncio.Event())
+    assert [request.headers.getall("ce-attempts") for request, _ in requests] == [["7"]] * 3
+    assert letters.letters[0][1]["ce_attempts"] == b"7"
+
+
 @pytest.mark.parametrize("status", [302, 400, 422])
 async def test_refused_event_is_a_dead_letter(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once."""

@@ -11,7 +11,7 @@ from shared.contract import Reason
 from shared.errors import Later, Never, Trouble
 
 
-def ask(one: Breaker, error: Exception | None = None) -> None:
+def ask(one: Breaker, error: BaseException | None = None) -> None:
     with one.closed():
         if error:
             raise error
@@ -37,6 +37,7 @@ def test_open_breaker_says_later_at_once() -> None:
     """With the seconds to wait; the backend isn't asked."""
     one = broken()
     assert state() == 2
+    assert one._circuit.last_failure is None, "its traceback would hold what was sent"
     with pytest.raises(Later) as later, one.closed():
         pytest.fail("let through")
     assert later.value.retry_after >= 1
@@ -59,6 +60,46 @@ def test_failures_in_a_row_count() -> None:
                 ask(one, Trouble("slow"))
         ask(one)
     assert state() == 0
+
+
+def test_refusal_without_a_reason_says_neither() -> None:
+    """What it means shows only the probe that follows it."""
+    one = Breaker("test")
+    for _ in range(breaker.FAILURES):
+        for error in (Never(Reason.REFUSED_BY_BACKEND, "?", named=False), Trouble("refuses everything")):
+            with pytest.raises(type(error)):
+                ask(one, error)
+    assert state() == 2
+
+
+NO_ANSWERS = [asyncio.CancelledError(), RuntimeError("a defect")]
+
+
+@pytest.mark.parametrize("error", NO_ANSWERS)
+def test_what_is_no_answer_says_nothing_about_the_backend(error: BaseException) -> None:
+    """It neither counts nor begins anew."""
+    one = Breaker("test")
+    for _ in range(breaker.FAILURES - 1):
+        with pytest.raises(Trouble):
+            ask(one, Trouble("away"))
+        with pytest.raises(type(error)):
+            ask(one, error)
+    assert state() == 0
+    with pytest.raises(Trouble):
+        ask(one, Trouble("away"))
+    assert state() == 2
+
+
+@pytest.mark.parametrize("error", NO_ANSWERS)
+def test_attempt_that_ends_without_an_answer_leaves_it_to_the_next(error: BaseException) -> None:
+    one = broken()
+    pass_time(one)
+    with pytest.raises(type(error)):
+        ask(one, error)
+    assert state() == 1
+    with pytest.raises(Trouble):
+        ask(one, Trouble("still away"))
+    assert state() == 2
 
 
 async def test_half_open_breaker_lets_one_through() -> None:

@@ -104,11 +104,35 @@ def test_extensions_added_on_the_way_are_kept() -> None:
         {"ce-tenantid": None},
         {"ce-topic": "other"},
         {"ce-id": None},
+        {"ce-id": f'x","_index":"logs-tenant-{uuid4()}-2026.11.24'},
+        {"ce-id": "é" * 36},
+        {"ce-time": "yesterday"},
+        {"ce-time": "2026-11-24T10:00:00.000"},
+        {"ce-time": "0001-01-01T00:00:00+14:00"},
+        {"ce-time": "9999-12-31T23:59:59.9999-14:00"},
+        {"ce-part": "../1"},
+        {"ce-part": "1."},
+        {"ce-part": ""},
+        {"ce-part": "1" * 5000},
+        {"ce-part": "\u0661"},
+        {"ce-knativeerrordata": "caf\xe9"},
+        {"ce-other": "bell\x07"},
+        {"ce-tokenid": "caf\xe9"},
+        {"ce-partitionkey": "caf\xe9"},
     ],
-    ids=["wrapped", "other type", "two tenants", "no tenant", "other topic", "no id"],
 )
 def test_event_of_others_is_refused(change: dict[str, str | None]) -> None:
     headers = {name: value for name, value in (as_request(record()) | change).items() if value is not None}
     with pytest.raises(Refused) as refused:
         envelope.from_event(headers, b"")
     assert refused.value.reason == Reason.NOT_AN_EVENT
+
+
+def test_id_is_a_uuid_in_its_usual_form() -> None:
+    made = record()
+    assert envelope.from_event({**as_request(made), "ce-id": made.id.upper()}, b"").id == made.id
+
+
+@pytest.mark.parametrize("part", ["0", "01101", "12.0.011"])
+def test_part_is_numbers_with_dots(part: str) -> None:
+    assert envelope.from_event({**as_request(record()), "ce-part": part}, b"").extensions == {"part": part}

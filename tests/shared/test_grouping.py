@@ -1,7 +1,11 @@
 """Group commit: who goes with whom, and whose result is whose."""
 
 import asyncio
+import traceback
+from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -27,7 +31,7 @@ class Backend:
             raise Never(Reason.INVALID, message.decode())
 
 
-async def start(group: grouping.Group[str, bytes, None], key: str, *values: bytes) -> list[asyncio.Task[None]]:
+async def start(group: grouping.Group[str, bytes, Any], key: str, *values: bytes) -> list[asyncio.Task[None]]:
     tasks = [asyncio.create_task(group.do(key, value)) for value in values]
     await asyncio.sleep(0)
     return tasks
@@ -108,3 +112,79 @@ async def test_caller_that_is_gone_hurts_nobody() -> None:
     backend.open.set()
     await third
     assert (first.cancelled(), second.cancelled()) == (True, True)
+
+
+async def three(work: Any) -> list[Any]:
+    """How `work` ends for a first caller, alone, and two who share a request; nobody may wait for ever."""
+    async with asyncio.timeout(5):
+        return await asyncio.gather(*await start(grouping.Group(work, len), "acme", b"a", b"b", b"c"), return_exceptions=True)
+
+
+async def test_cancelled_work_leaves_nobody_waiting() -> None:
+    async def work(_: str, items: Sequence[bytes]) -> list[int]:
+        await asyncio.sleep(0)
+        if len(items) > 1:
+            raise asyncio.CancelledError
+        return [1]
+
+    first, *rest = await three(work)
+    assert first == 1
+    assert [type(error) for error in rest] == [Later, Later]
+
+
+async def test_wrong_number_of_results_is_an_error_for_all() -> None:
+    """And what comes after it is tried anew."""
+    numbers = iter([1, 1, 1])
+
+    async def work(_: str, __: Sequence[bytes]) -> list[int]:
+        await asyncio.sleep(0)
+        return [7] * next(numbers)
+
+    first, *rest = await three(work)
+    assert first == 7
+    assert [str(error) for error in rest] == ["1 results for 2 items: nobody knows whose they are"] * 2
+
+
+async def test_each_caller_has_an_exception_of_its_own() -> None:
+    """The same in all it says, and none has the others' frames in its traceback."""
+    failures = 0
+
+    async def work(_: str, items: Sequence[bytes]) -> list[None]:
+        nonlocal failures
+        await asyncio.sleep(0)
+        if len(items) == 1:
+            return [None]
+        failures += 1
+        raise Later("away", retry_after=17)
+
+    _, second, third = await three(work)
+    assert failures == 1
+    assert second is not third
+    assert [(type(error), str(error), error.retry_after) for error in (second, third)] == [(Later, "away", 17)] * 2
+    assert [[frame.name for frame in traceback.extract_tb(error.__traceback__)] for error in (second, third)] == [["do", "_run", "_results", "work"]] * 2
+
+
+async def test_shared_work_is_in_nobodys_context() -> None:
+    """Neither its log lines nor what it holds in memory are the first caller's."""
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    seen: list[tuple[int, str]] = []
+
+    async def work(_: str, items: Sequence[bytes]) -> list[None]:
+        seen.append((len(items), whose.get()))
+        await asyncio.sleep(0)
+        return [None] * len(items)
+
+    whose.set("a caller's")
+    await three(work)
+    assert seen == [(1, "a caller's"), (2, "nobody's")]
+
+
+async def test_load_counts_what_waits_and_is_under_way() -> None:
+    backend = Backend()
+    group = grouping.messages(backend.send)
+    tasks = await start(group, "acme", b"a", b"b", b"c")
+    assert (group.load("acme"), group.load("globex")) == (3, 0)
+    backend.open.set()
+    await outcomes(tasks)
+    await asyncio.sleep(0)
+    assert group.load("acme") == 0

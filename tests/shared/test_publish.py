@@ -8,7 +8,7 @@ from time import monotonic
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from shared import envelope
 from shared.contract import MAX_RECORD_BYTES, EventType, Scope, Source, Topic
@@ -101,3 +101,19 @@ async def test_closing_waits_for_what_is_under_way_but_no_longer_than_publishing
     await publisher.close()
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_publishing_goes_on_after_a_poll_that_failed(publisher: Publisher, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    polls, poll = 0, publisher._producer.poll
+
+    def fail_once(seconds: float) -> int:
+        nonlocal polls
+        polls += 1
+        if polls == 1:
+            raise KafkaException(KafkaError(KafkaError._FAIL))
+        return poll(seconds)
+
+    monkeypatch.setattr(publisher._producer, "poll", fail_once)
+    monkeypatch.setattr(publisher._loop, "call_exception_handler", lambda _: None)
+    await asyncio.wait_for(publisher.publish(record()), 5)
+    assert polls > 1

@@ -81,6 +81,7 @@ async def test_request_without_a_body_is_answered_at_once(headers: list[tuple[by
 def test_headers_are_found_whatever_their_case_and_the_first_of_several_counts() -> None:
     headers = runtime.LeanHeaders({"type": "http", "headers": [(b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"\xe9")]})
     assert (headers["X-A"], headers.get("x-a"), headers.get("x-b"), headers.get("x-c", "none")) == ("1", "1", "\xe9", "none")
+    assert headers.items() == [("x-b", "\xe9"), ("x-a", "1")]
     assert (headers.getlist("X-A"), headers.getlist("x-c")) == (["1", "2"], [])
     assert "X-B" in headers
     assert "x-c" not in headers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from shared import upstream
 from shared.errors import Trouble
 from shared.upstream import Upstream
 
@@ -79,3 +80,25 @@ async def test_nobody_there_is_trouble() -> None:
     async with Upstream("http://127.0.0.1:1", 5) as upstream:
         with pytest.raises(Trouble):
             await upstream.post("/", b"x", {})
+
+
+async def test_nobody_waits_for_ever_for_a_connection_that_slow_readers_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "CONNECT_SECONDS", 0.2)
+
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")  # and the rest never comes
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 5, connections=1) as backend:
+        kept = await backend.open("GET", "/", {})
+        with pytest.raises(Trouble):
+            await asyncio.wait_for(backend.open("GET", "/", {}), 3)
+        kept.close()
+        await asyncio.wait_for(closed.wait(), 3)

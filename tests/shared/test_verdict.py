@@ -33,6 +33,14 @@ def test_first_row_that_fits_decides() -> None:
     assert (unnamed.value.reason, unnamed.value.named) == (Reason.REFUSED_BY_BACKEND, False)
 
 
+def test_words_that_hold_everybody_stand_first() -> None:
+    """Further back they may be a customer's."""
+    disk = Row({500}, Means.TRANSIENT, "disk full", first=True)
+    assert disk.fits(500, "disk full: /data")
+    assert not disk.fits(500, "no good: disk full")
+    assert not disk.fits(400, "disk full")
+
+
 @pytest.mark.parametrize("code", [503, "UNAVAILABLE"])
 def test_transient_is_later_and_quiet(code: int | str, caplog: pytest.LogCaptureFixture) -> None:
     """A busy backend is no error of anyone's."""

@@ -595,6 +595,17 @@ def test_labels_met_are_forgotten_in_time() -> None:
     assert labels.unknown({1}) == {1}
 
 
+def test_one_request_of_many_series_is_no_more_than_a_generation() -> None:
+    """However many it brings at once; what was met before is met again."""
+    labels = remote_write._Labels()
+    labels.learn({-1})
+    for start in range(3):
+        labels.learn(set(range(start * 10**6, start * 10**6 + labels.SIZE + 1000)))
+        assert len(labels._young) <= labels.SIZE
+        assert len(labels._old) <= labels.SIZE
+    assert len(labels.unknown(set(range(2 * 10**6, 2 * 10**6 + labels.SIZE + 1000)))) == 1000
+
+
 def test_only_good_labels_and_nothing_else_are_learned() -> None:
     """Any sample behind them would make a good series of them from then on."""
     series = request1("a").timeseries[0]

@@ -1,0 +1,137 @@
+"""A trigger's request: how much of it is read, what of it is buried at once, and that nothing after the backend's yes is a no."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from shared import delivery, envelope
+from shared.contract import MAX_RECORD_BYTES, EventType, Reason
+from shared.delivery import DEAD_HEADER, Delivery, Died
+from shared.envelope import Dead, Record
+from shared.errors import Later, Refused
+from shared.memory import Memory
+from tests import batches
+
+
+@dataclass
+class Graveyard:
+    """In place of a publisher. Every `bad`th publish fails, at once; the others take their time."""
+
+    bad: int = 0
+    asked: int = 0
+    under_way: int = 0
+    most: int = 0
+
+    async def publish(self, _letter: Record, _topic: str) -> None:
+        self.asked += 1
+        if self.bad and self.asked % self.bad == 0:
+            raise Later("no broker")
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.under_way -= 1
+
+
+def request(record: Record, chunks: Iterable[bytes] = ()) -> Request:
+    """As the server hands it over."""
+    headers = [(name.encode(), value.encode()) for name, value in batches.headers(record).items()]
+    messages = iter(chunks or [record.value])
+
+    async def receive() -> dict[str, Any]:
+        chunk = next(messages, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+
+
+def letters(count: int, size: int = 1) -> list[Dead]:
+    return [Dead(bytes(size), Reason.INVALID, "bad", part=str(number)) for number in range(count)]
+
+
+async def store(_: Record) -> Sequence[Dead]:
+    return ()
+
+
+def handle(graveyard: Graveyard, record: Record, store: delivery.Store = store, chunks: Iterable[bytes] = ()) -> Any:
+    return Delivery("sink_test", graveyard).handle(request(record, chunks), store)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def record() -> Record:
+    return batches.record(EventType.LOGS, b"batch")
+
+
+async def test_body_larger_than_any_record_is_refused_before_it_is_held(record: Record) -> None:
+    sent = 0
+
+    def chunks() -> Any:
+        nonlocal sent
+        for _ in range(100):
+            sent += 1
+            yield bytes(1_000_000)
+
+    with pytest.raises(Refused) as refused:
+        await handle(Graveyard(), record, chunks=chunks())
+    assert refused.value.status == 413
+    assert sent == 11
+    largest = bytes(MAX_RECORD_BYTES)
+    assert (await handle(Graveyard(), record, chunks=[largest])).status_code == 204
+
+
+async def test_body_counts_against_the_budget(record: Record) -> None:
+    budget = Memory(1000)
+    with budget.hold(), pytest.raises(Later):
+        await handle(Graveyard(), record, chunks=[bytes(600), bytes(600)])
+    held = list[int]()
+
+    async def look(_: Record) -> Sequence[Dead]:
+        held.append(budget.held)
+        return ()
+
+    with budget.hold():
+        await handle(Graveyard(), record, look, chunks=[bytes(600)])
+    assert held == [600]
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-11-24T10:00:00", "0001-01-01T00:00:00+23:59", ""])
+async def test_no_time_is_a_no_after_the_backends_yes(time: str, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event would come again for ever."""
+    batch = batches.record(EventType.LOGS, b"batch", time=time)
+    monkeypatch.setattr(envelope, "from_event", lambda *_: batch)
+    assert (await handle(Graveyard(), record)).status_code == 204
+
+
+@pytest.mark.parametrize(("dead", "most"), [(letters(1234), delivery.LETTERS), (letters(30, 1_000_000), 4), (letters(3, 9_000_000), 1)])
+async def test_many_letters_are_buried_a_few_at_a_time(dead: list[Dead], most: int, record: Record) -> None:
+    """All at once they would fill the client's queue, at every delivery."""
+
+    async def refused(_: Record) -> Sequence[Dead]:
+        return dead
+
+    graveyard = Graveyard()
+    answer = await handle(graveyard, record, refused)
+    assert (answer.status_code, answer.headers[DEAD_HEADER]) == (204, "parts")
+    assert (graveyard.asked, graveyard.most) == (len(dead), most)
+
+
+async def test_no_letter_is_left_under_way_when_one_fails(record: Record) -> None:
+    async def refused(_: Record) -> Sequence[Dead]:
+        return letters(100)
+
+    graveyard = Graveyard(bad=50)
+    with pytest.raises(Later):
+        await handle(graveyard, record, refused)
+    assert (graveyard.asked, graveyard.under_way) == (100, 0)
+
+
+@pytest.mark.parametrize(("died", "header"), [(Died.NOTHING, None), (Died.PARTS, "parts"), (Died.WHOLE, "whole")])
+async def test_sink_that_buried_itself_says_how_much(died: Died, header: str | None, record: Record) -> None:
+    async def stored(_: Record) -> Died:
+        return died
+
+    assert (await handle(Graveyard(), record, stored)).headers.get(DEAD_HEADER) == header
