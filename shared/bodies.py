@@ -19,7 +19,7 @@ from shared.errors import Later, Refused
 async def read(request: Request, limit: int, encodings: Collection[str], unnamed: str = "") -> bytes:
     """The whole body, decompressed when its Content-Encoding is one of `encodings` ("identity" and none are always taken).
 
-    `unnamed`: the coding of a body that names none.
+    `unnamed`: the coding of a body that names none or "identity"; who takes no identity refuses it before.
     Raises Refused: 413 when the body is over `limit` bytes on the wire or decompressed, 415 for another encoding, 400 when it can't be decompressed or is
     not as long as its Content-Length. Raises Later when the process holds too much already.
     """
