@@ -55,7 +55,7 @@ async def _wire(request: Request, limit: int) -> bytes:
 
 
 async def _all_of_it(request: Request, limit: int) -> bytes:
-    declared = _declared(request)
+    declared = declared_length(request)
     if declared is not None and declared > limit:
         raise Refused(Reason.TOO_LARGE, f"body over {limit} bytes", 413)
     # The first chunk is mostly the only one: handed out as it is. Those that follow are added to a copy.
@@ -88,7 +88,8 @@ def _copied(first: bytes) -> io.BytesIO:
     return whole
 
 
-def _declared(request: Request) -> int | None:
+def declared_length(request: Request) -> int | None:
+    """What Content-Length says, in bytes; None without a usable one."""
     length = request.headers.get("content-length", "")
     # More digits than any limit has, or none: the server's parser refuses most of these, and int() would raise.
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None

@@ -113,5 +113,8 @@ BODY_SECONDS: Final = 30.0
 MAX_RECORD_BYTES: Final = 10_000_000
 """Largest record value; the topics' `max.message.bytes` leaves room for key and headers."""
 
+INGEST_REFUSAL_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
+"""What an ingest function's refusal carries, by its status (RFC 9110, sections 15.5.2 and 15.5.6)."""
+
 RETRY_AFTER_SECONDS: Final = 2
 """What a client is told to wait when we are the ones in trouble."""

@@ -71,7 +71,7 @@ class Intake:
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:
         """The request's body, decompressed, if the tenant's plan lets it in. `unnamed`: see `bodies.read`. Raises Refused (400, 413, 415, 429), Later."""
-        declared = int(request.headers.get("content-length", "0")) if request.headers.get("content-length", "0").isdecimal() else 0
+        declared = bodies.declared_length(request) or 0
         await self._limits.check(tenant, declared)
         body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings, unnamed)
         await self._limits.charge(tenant, len(body) - declared)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.codecs.otlp import Checked
-from shared.contract import JSON, PROTOBUF, Reason
+from shared.contract import INGEST_REFUSAL_HEADERS, JSON, PROTOBUF, Reason
 from shared.errors import Later, Refused
 from shared.signals import Signal
 from shared.telemetry import metrics
@@ -61,11 +61,12 @@ def refuse(request: Request, error: Refused | Later) -> Response:
     if error.status == 400:
         violation = error_details_pb2.BadRequest.FieldViolation(description=error.detail)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else _HEADERS.get(error.status) or _ACCEPTED.get(error.reason)
+    headers = (
+        {"retry-after": str(error.retry_after)} if error.retry_after is not None else INGEST_REFUSAL_HEADERS.get(error.status) or _ACCEPTED.get(error.reason)
+    )
     return _write(request, status, error.status, headers)
 
 
-_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
 _ACCEPTED: Final = {Reason.ENCODING: {"accept-encoding": "gzip, zstd, deflate"}, Reason.MEDIA_TYPE: {"accept": f"{PROTOBUF}, {JSON}"}}
 """What would have been taken, with a 415 (RFC 9110, § 15.5.16)."""
 

@@ -10,14 +10,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from functions.ingest_prom.versions import CONTENT_TYPES, TWO, by_content_type
 from shared.codecs.remote_write import Counts
-from shared.contract import Reason
+from shared.contract import INGEST_REFUSAL_HEADERS, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
 
 _NOTHING: Final = Counts()
 _TAKEN: Final = {Reason.ENCODING: {"accept-encoding": "snappy"}, Reason.MEDIA_TYPE: {"accept": ", ".join(CONTENT_TYPES)}}
 """What would have been taken, with a 415 (RFC 9110, § 15.5.16)."""
-_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
 
 
 def accepted(request: Request, counts: Counts) -> Response:
@@ -32,7 +31,7 @@ def refuse(request: Request, error: Refused | Later, counts: Counts = _NOTHING) 
         return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, counts)})
     metrics.REFUSED.labels(error.reason).inc()
     wait = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
-    more = {**_HEADERS.get(error.status, {}), **_TAKEN.get(error.reason, {}), **wait}
+    more = {**INGEST_REFUSAL_HEADERS.get(error.status, {}), **_TAKEN.get(error.reason, {}), **wait}
     return PlainTextResponse(f"{error}\n", error.status, {**more, **_written(request, counts)})
 
 

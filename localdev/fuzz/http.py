@@ -1,12 +1,15 @@
 """A request and its answer over HTTP, sent as they are: no header added or mended, no body unpacked."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 from yarl import URL
+
+from localdev.fuzz.mutations import changed
 
 SECONDS = 30
 
@@ -29,6 +32,18 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def misdirected(source: random.Random, attempt: Attempt, paths: Sequence[str], noise: Mapping[str, Sequence[str]]) -> Attempt:
+    """The attempt, or now and then the same to another of `paths`, by another method, or with other headers."""
+    match source.randrange(20):
+        case 0:
+            return replace(attempt, path=source.choice(paths))
+        case 1:
+            return replace(attempt, method=source.choice(["GET", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]))
+        case 2 | 3:
+            return replace(attempt, headers=changed(source, attempt.headers, noise))
+    return attempt
 
 
 def judge(answer: Answer) -> str | None:

@@ -15,8 +15,8 @@ from google.rpc import error_details_pb2  # noqa: F401 json_format reads a Statu
 from google.rpc.status_pb2 import Status
 
 from localdev.fuzz import http
-from localdev.fuzz.http import Answer, Attempt
-from localdev.fuzz.mutations import HEADERS, changed, damaged
+from localdev.fuzz.http import Answer, Attempt, misdirected
+from localdev.fuzz.mutations import HEADERS, damaged
 from localdev.fuzz.otlp import RESPONSES, json_body, protobuf_body
 
 if sys.version_info >= (3, 14):
@@ -26,6 +26,7 @@ else:
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+PATHS = ["/v1/profiles", "/", "/v1/logs/", "/ingest/otlp/v1/logs", "/%00", "/v1/" + "x" * 2000, "//v1/logs"]
 NOISE = {
     **HEADERS,
     "content-type": ["", "text/plain", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json,application/x-protobuf", ";", "\xff"],
@@ -39,7 +40,7 @@ def attempt(source: random.Random, token: str) -> Attempt:
     is_json = source.random() < 0.4
     body = (json_body if is_json else protobuf_body)(source, signal)
     headers = [("content-type", JSON if is_json else PROTOBUF), ("authorization", f"Bearer {token}")]
-    path, method = f"/v1/{signal}", "POST"
+    path = f"/v1/{signal}"
     if source.random() < 0.4:
         body = damaged(source, body)
     if source.random() < 0.4:
@@ -48,14 +49,7 @@ def attempt(source: random.Random, token: str) -> Attempt:
         headers.append(("content-encoding", encoding))
         if source.random() < 0.3:
             body = damaged(source, body)
-    match source.randrange(20):
-        case 0:
-            path = source.choice(["/v1/profiles", "/", "/v1/logs/", "/ingest/otlp/v1/logs", "/%00", "/v1/" + "x" * 2000, "//v1/logs"])
-        case 1:
-            method = source.choice(["GET", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"])
-        case 2 | 3:
-            headers = changed(source, headers, NOISE)
-    return Attempt(method, path, headers, body, source.random() < 0.3)
+    return misdirected(source, Attempt("POST", path, headers, body, source.random() < 0.3), PATHS, NOISE)
 
 
 def judge(attempt: Attempt, answer: Answer) -> str | None:

@@ -10,12 +10,13 @@ from typing import Any
 import cramjam
 
 from localdev.fuzz import http
-from localdev.fuzz.http import Answer, Attempt
-from localdev.fuzz.mutations import HEADERS, changed, damaged, word
+from localdev.fuzz.http import Answer, Attempt, misdirected
+from localdev.fuzz.mutations import HEADERS, damaged, word
 from shared.codecs.prompb import remote1_pb2, remote2_pb2
 
 TYPE_1, TYPE_2 = "application/x-protobuf", "application/x-protobuf;proto=io.prometheus.write.v2.Request"
 WRITTEN = [f"x-prometheus-remote-write-{what}-written" for what in ("samples", "histograms", "exemplars")]
+PATHS = ["/v1/read", "/", "/v1/write/", "/ingest/prometheus/v1/write", "/api/v1/write", "/%00", "//v1/write", "/v1/" + "x" * 2000]
 NOISE = {
     **HEADERS,
     "content-type": ["", "text/plain", "application/json", TYPE_1, TYPE_2, f"{TYPE_1};proto=prometheus.WriteRequest", f"{TYPE_1};proto=x", ";;proto=", "\xff"],
@@ -32,7 +33,7 @@ def attempt(source: random.Random, token: str) -> Attempt:
     body = bytes((_two if is_two else _one)(source).SerializeToString())
     headers = [("content-type", TYPE_2 if is_two else TYPE_1), ("content-encoding", "snappy"), ("authorization", f"Bearer {token}")]
     headers.append(("x-prometheus-remote-write-version", "2.0.0" if is_two else "0.1.0"))
-    path, method = "/v1/write", "POST"
+    path = "/v1/write"
     if source.random() < 0.4:
         body = damaged(source, body)
     body = bytes((cramjam.snappy.compress if source.random() < 0.02 else cramjam.snappy.compress_raw)(body))  # the former is framed: another format
@@ -40,14 +41,7 @@ def attempt(source: random.Random, token: str) -> Attempt:
         body = damaged(source, body)
     if source.random() < 0.02:
         body = b"\xff\xff\xff\xff" + source.choice([b"\x0f", b"\x07", b"\xff" * 6]) + body  # announces gigabytes
-    match source.randrange(20):
-        case 0:
-            path = source.choice(["/v1/read", "/", "/v1/write/", "/ingest/prometheus/v1/write", "/api/v1/write", "/%00", "//v1/write", "/v1/" + "x" * 2000])
-        case 1:
-            method = source.choice(["GET", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"])
-        case 2 | 3:
-            headers = changed(source, headers, NOISE)
-    return Attempt(method, path, headers, body, source.random() < 0.3)
+    return misdirected(source, Attempt("POST", path, headers, body, source.random() < 0.3), PATHS, NOISE)
 
 
 def judge(attempt: Attempt, answer: Answer) -> str | None:
