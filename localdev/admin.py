@@ -1,4 +1,4 @@
-"""What `./task tokens` and `./task tenants` share: the laptop's PostgreSQL, a tenant by its name, tables on the terminal, errors that name the remedy."""
+"""What `./task tokens`, `tenants` and `users` share: the laptop's PostgreSQL, a tenant by its name, tables on the terminal, errors that name the remedy."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ def run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], argum
         print(refused.detail, file=sys.stderr)
     except psycopg.OperationalError as error:
         print(f"PostgreSQL can't be reached: {error}\n./task up starts it.", file=sys.stderr)
-    except psycopg.errors.UndefinedTable as error:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         print(f"The database is older than this checkout: {error}\n./task up brings it up to date.", file=sys.stderr)
     except Failure as failure:
         print(failure, file=sys.stderr)
@@ -48,10 +48,10 @@ async def _run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]]
 
 async def tenant_id(connection: Connection, named: str) -> str:
     """The id of the tenant with this name or id. Raises Failure."""
-    row = await (await connection.execute("SELECT id FROM tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": named})).fetchone()
+    row = await (await connection.execute("SELECT id FROM telemetry.tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": named})).fetchone()
     if row is None:
-        names = [name for (name,) in await (await connection.execute("SELECT name FROM tenants ORDER BY name LIMIT 20")).fetchall()]
-        raise Failure(f"There is no tenant {named!r}; there are: {', '.join(names)}")
+        names = [name for (name,) in await (await connection.execute("SELECT name FROM telemetry.tenants ORDER BY name LIMIT 20")).fetchall()]
+        raise Failure(f"There is no tenant {named!r}; there are: {', '.join(names) or 'none'}")
     return str(row[0])
 
 

@@ -1,45 +1,43 @@
-"""Tables and two tenants for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept."""
+"""Tables, and two tenants with their users, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept."""
 
 import json
-import secrets
+import os
+import subprocess
+import sys
 from typing import Any
 from uuid import uuid4
 
-import bcrypt
 import psycopg
+from psycopg.types.json import Jsonb
 
-from localdev import backends, paths
+from localdev import backends, passwords, paths
 from shared import tokens
 
-BCRYPT_COST = 12
 _TENANTS = (("Acme Rockets", "anna@acme.example"), ("Globex Energy", "gus@globex.example"))
-_MIGRATION_LOCK = 20_261_124
-"""Advisory lock, so that two stacks on one database don't migrate at once."""
+_VIEWER = "vera@acme.example"
+"""One more user of the first tenant, who only reads."""
 
 
 def migrate() -> None:
-    """Apply each `stack/postgres/NNN_*.sql` that wasn't applied yet, in order, each in a transaction of its own."""
-    with psycopg.connect(backends.urls()["postgres"], autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
-        connection.execute("CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())")
-        applied = {name for (name,) in connection.execute("SELECT name FROM migrations").fetchall()}
-        for file in sorted((paths.STACK / "postgres").glob("[0-9]*.sql")):
-            if file.name not in applied:
-                with connection.transaction():
-                    connection.execute(file.read_bytes())
-                    connection.execute("INSERT INTO migrations (name) VALUES (%s)", (file.name,))
+    """`./task migrate` as a process of its own: alembic is for one use at a time, and the supervisor needn't carry it. Raises RuntimeError."""
+    environment = {**os.environ, "DATABASE_URL": backends.postgres_url()}
+    done = subprocess.run([sys.executable, "-m", "localdev.migrate"], cwd=paths.ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the tables can't be brought up to date: {done.stderr.strip()}")
 
 
-def seed() -> list[dict[str, str]]:
-    """Two tenants with a user and a token each: `{"id", "name", "email", "password", "token"}`."""
-    remembered = {tenant["email"]: tenant for tenant in _remembered()}
+def seed() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Two tenants, each with an admin and a token (`{"id", "name", "email", "password", "token"}`), and a viewer (`{"tenant_id", "email", "password"}`)."""
+    tenants = {tenant["email"]: tenant for tenant in _remembered("tenants")}
+    users = {user["email"]: user for user in _remembered("users")}
     with psycopg.connect(backends.urls()["postgres"]) as connection:
-        return [_tenant(connection, name, email, remembered.get(email)) for name, email in _TENANTS]
+        made = [_tenant(connection, name, email, tenants.get(email)) for name, email in _TENANTS]
+        return made, [_viewer(connection, made[0]["id"], users.get(_VIEWER))]
 
 
-def _remembered() -> list[dict[str, Any]]:
+def _remembered(what: str) -> list[dict[str, Any]]:
     try:
-        return list(json.loads((paths.local() / "demo.json").read_text())["tenants"])
+        return list(json.loads((paths.local() / "demo.json").read_text())[what])
     except (OSError, ValueError, KeyError):
         return []
 
@@ -48,34 +46,43 @@ def _tenant(connection: psycopg.Connection[Any], name: str, email: str, old: dic
     """The remembered tenant if its token and user are still there, else one with new secrets."""
     # Demo, tests and measurements send as fast as they can.
     connection.execute("UPDATE tenants SET plan = 'large' WHERE name = %s", (name,))
-    if old and _is_known(connection, old):
+    if old and _has_token(connection, old) and _has_password(connection, old["id"], old):
         return old
     row = connection.execute("SELECT id FROM tenants WHERE name = %s", (name,)).fetchone()
-    tenant = {
-        "id": str(row[0]) if row else str(uuid4()),
-        "name": name,
-        "email": email,
-        "password": secrets.token_urlsafe(12),
-        "token": tokens.create(),
-    }
-    password_hash = bcrypt.hashpw(tenant["password"].encode(), bcrypt.gensalt(BCRYPT_COST)).decode()
+    tenant = {"id": str(row[0]) if row else str(uuid4()), "name": name, "email": email, "password": "", "token": tokens.create()}
     connection.execute("INSERT INTO tenants (id, name, plan) VALUES (%s, %s, 'large') ON CONFLICT (id) DO NOTHING", (tenant["id"], name))
+    tenant["password"] = _set_password(connection, tenant["id"], email, "admin")
     connection.execute(
-        """INSERT INTO users (id, tenant_id, email, password_hash) VALUES (%s, %s, %s, %s)
-        ON CONFLICT (email) DO UPDATE SET password_hash = excluded.password_hash""",
-        (uuid4(), tenant["id"], email, password_hash),
-    )
-    connection.execute(
-        "INSERT INTO tokens (id, tenant_id, name, sha256, hint) VALUES (%s, %s, 'demo', %s, %s)",
+        "INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, hint) VALUES (%s, %s, 'demo', %s, %s)",
         (uuid4(), tenant["id"], tokens.digest(tenant["token"]), tokens.hint(tenant["token"])),
     )
     return tenant
 
 
-def _is_known(connection: psycopg.Connection[Any], tenant: dict[str, str]) -> bool:
+def _viewer(connection: psycopg.Connection[Any], tenant_id: str, old: dict[str, str] | None) -> dict[str, str]:
+    if old and _has_password(connection, tenant_id, old):
+        return old
+    return {"tenant_id": tenant_id, "email": _VIEWER, "password": _set_password(connection, tenant_id, _VIEWER, "viewer")}
+
+
+def _set_password(connection: psycopg.Connection[Any], tenant_id: str, email: str, role: str) -> str:
+    """A new one, for a new user or one whose password isn't remembered."""
+    password = passwords.create()
+    connection.execute(
+        """INSERT INTO users (tenant_id, email, hashed_password, roles) VALUES (%s, %s, %s, %s)
+        ON CONFLICT (email) DO UPDATE SET hashed_password = excluded.hashed_password""",
+        (tenant_id, email, passwords.hashed(password), Jsonb([role])),
+    )
+    return password
+
+
+def _has_token(connection: psycopg.Connection[Any], tenant: dict[str, str]) -> bool:
     found = connection.execute(
-        """SELECT u.password_hash FROM tokens k JOIN users u ON u.tenant_id = k.tenant_id
-        WHERE k.sha256 = %s AND k.tenant_id = %s AND u.email = %s AND k.revoked_at IS NULL""",
-        (tokens.digest(tenant["token"]), tenant["id"], tenant["email"]),
-    ).fetchone()
-    return found is not None and bcrypt.checkpw(tenant["password"].encode(), found[0].encode())
+        "SELECT 1 FROM telemetry.tokens WHERE sha256 = %s AND tenant_id = %s AND revoked_at IS NULL", (tokens.digest(tenant["token"]), tenant["id"])
+    )
+    return found.fetchone() is not None
+
+
+def _has_password(connection: psycopg.Connection[Any], tenant_id: str, user: dict[str, str]) -> bool:
+    found = connection.execute("SELECT hashed_password FROM users WHERE tenant_id = %s AND email = %s", (tenant_id, user["email"])).fetchone()
+    return found is not None and passwords.matches(user["password"], found[0])

@@ -5,6 +5,7 @@ The functions notice a change within 30 s. `./task up` puts the demo's two tenan
 examples:
   ./task tenants -- list
   ./task tenants -- plans
+  ./task tenants -- add "Initech" --plan free
   ./task tenants -- plan "Acme Rockets" free
   ./task tenants -- deactivate "Acme Rockets"
   ./task tenants -- activate "Acme Rockets"
@@ -23,24 +24,26 @@ from shared.contract import Scope
 from shared.database import Connection
 
 MOST_DAYS = 3660
+LONGEST_NAME = 100
 
 # The table usage has whole hours: the last 24 and the one that has begun.
 _TENANTS = """
 WITH day AS (
     SELECT tenant_id, signal, sum(requests)::bigint AS requests, sum(records)::bigint AS records, sum(bytes)::bigint AS bytes
-    FROM usage WHERE hour >= date_trunc('hour', now()) - interval '24 hours' GROUP BY tenant_id, signal
+    FROM telemetry.usage WHERE hour >= date_trunc('hour', now()) - interval '24 hours' GROUP BY tenant_id, signal
 )
-SELECT t.name, t.id, t.plan, t.active, jsonb_object_agg(d.signal, jsonb_build_array(d.requests, d.records, d.bytes)) FILTER (WHERE d.signal IS NOT NULL)
-FROM tenants t LEFT JOIN day d ON d.tenant_id = t.id
-WHERE %(tenant)s::uuid IS NULL OR t.id = %(tenant)s::uuid GROUP BY t.id ORDER BY t.name
+SELECT t.name, t.id, t.plan, t.is_active, jsonb_object_agg(d.signal, jsonb_build_array(d.requests, d.records, d.bytes)) FILTER (WHERE d.signal IS NOT NULL)
+FROM telemetry.tenants t LEFT JOIN day d ON d.tenant_id = t.id
+WHERE %(tenant)s::uuid IS NULL OR t.id = %(tenant)s::uuid GROUP BY t.id, t.name, t.plan, t.is_active ORDER BY t.name
 """
 _PLANS = """
-SELECT p.name, p.requests_per_second, p.bytes_per_second, p.burst_seconds, p.max_body_bytes, (SELECT count(*) FROM tenants t WHERE t.plan = p.name)
-FROM plans p ORDER BY p.requests_per_second, p.name
+SELECT p.name, p.requests_per_second, p.bytes_per_second, p.burst_seconds, p.max_body_bytes,
+    (SELECT count(*) FROM telemetry.tenants t, telemetry.plan_of(t.plan) own WHERE own.name = p.name)
+FROM telemetry.plans p ORDER BY p.requests_per_second, p.name
 """
 _USAGE = """
 SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, signal, sum(requests)::bigint, sum(records)::bigint, sum(bytes)::bigint
-FROM usage WHERE tenant_id = %s AND hour >= date_trunc('day', now(), 'UTC') - make_interval(days => %s)
+FROM telemetry.usage WHERE tenant_id = %s AND hour >= date_trunc('day', now(), 'UTC') - make_interval(days => %s)
 GROUP BY day, signal ORDER BY day DESC, signal
 """
 
@@ -58,12 +61,22 @@ async def plans(connection: Connection, _: argparse.Namespace) -> None:
     admin.show(columns, cells, columns[1:])
 
 
+async def add(connection: Connection, arguments: argparse.Namespace) -> None:
+    """Make a tenant, without users and tokens (./task users -- add, ./task tokens -- create)."""
+    name = arguments.tenant.strip()
+    if not (name and len(name) <= LONGEST_NAME and name.isprintable()):
+        raise admin.Failure(f"A tenant's name has 1 to {LONGEST_NAME} characters that can be printed.")
+    await _check_plan(connection, arguments.plan)
+    made = await _rows(connection, "INSERT INTO tenants (name, plan) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING RETURNING id", (name, arguments.plan))
+    if not made:
+        raise admin.Failure(f"There is a tenant {name!r} already.")
+    await _show(connection, str(made[0][0]))
+
+
 async def plan(connection: Connection, arguments: argparse.Namespace) -> None:
     """Put a tenant on another plan."""
     tenant_id = await admin.tenant_id(connection, arguments.tenant)
-    names = [row[0] for row in await _rows(connection, _PLANS)]
-    if arguments.plan not in names:
-        raise admin.Failure(f"There is no plan {arguments.plan!r}; there are: {', '.join(names)}. ./task tenants -- plans shows their limits.")
+    await _check_plan(connection, arguments.plan)
     await connection.execute("UPDATE tenants SET plan = %s WHERE id = %s", (arguments.plan, tenant_id))
     await _show(connection, tenant_id)
 
@@ -90,6 +103,7 @@ async def usage(connection: Connection, arguments: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[None]]] = {
     "list": list_,
     "plans": plans,
+    "add": add,
     "plan": plan,
     "activate": activate,
     "deactivate": deactivate,
@@ -111,8 +125,14 @@ async def _show(connection: Connection, tenant_id: str | None) -> None:
 
 async def _set_active(connection: Connection, tenant: str, active: bool) -> None:
     tenant_id = await admin.tenant_id(connection, tenant)
-    await connection.execute("UPDATE tenants SET active = %s WHERE id = %s", (active, tenant_id))
+    await connection.execute("UPDATE tenants SET is_active = %s WHERE id = %s", (active, tenant_id))
     await _show(connection, tenant_id)
+
+
+async def _check_plan(connection: Connection, wanted: str) -> None:
+    names = [row[0] for row in await _rows(connection, _PLANS)]
+    if wanted not in names:
+        raise admin.Failure(f"There is no plan {wanted!r}; there are: {', '.join(names)}. ./task tenants -- plans shows their limits.")
 
 
 async def _rows(connection: Connection, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
@@ -131,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         if name not in {"list", "plans"}:
-            sub.add_argument("tenant", help="the tenant's name or id")
+            sub.add_argument("tenant", help="the new tenant's name" if name == "add" else "the tenant's name or id")
+        if name == "add":
+            sub.add_argument("--plan", default="standard", metavar="NAME", help="the plan's name, as plans shows it (default: standard)")
         if name == "plan":
             sub.add_argument("plan", help="the plan's name, as plans shows it")
         if name == "usage":

@@ -38,9 +38,9 @@ BATCH, WAITING = 200, 5_000
 
 # Comparing digests takes no constant time and needs none: see `tokens.digest`.
 _LOOKUP = """
-SELECT k.sha256, k.id, k.tenant_id, k.scopes, k.expires_at, t.active,
+SELECT k.sha256, k.id, k.tenant_id, k.scopes, k.expires_at, t.is_active,
     p.index_period, p.requests_per_second, p.bytes_per_second, p.burst_seconds, p.max_body_bytes
-FROM tokens k JOIN tenants t ON t.id = k.tenant_id JOIN plans p ON p.name = t.plan
+FROM telemetry.tokens k JOIN telemetry.tenants t ON t.id = k.tenant_id CROSS JOIN LATERAL telemetry.plan_of(t.plan) p
 WHERE k.sha256 = ANY(%s) AND k.revoked_at IS NULL
 """
 _NEVER: Final = float("-inf")

@@ -43,6 +43,13 @@ class Scope(StrEnum):
     READ = "read"
 
 
+class Role(StrEnum):
+    """What a user may do: everybody reads; an admin changes the tenant's tokens too."""
+
+    ADMIN = "admin"
+    VIEWER = "viewer"
+
+
 class Period(StrEnum):
     """How much of a tenant's logs is in one index, by its plan: `ce_indexperiod` of a record; without the attribute it is a day."""
 
@@ -81,6 +88,7 @@ class Reason(StrEnum):
     OUT_OF_WINDOW = "out_of_window"
     OUT_OF_ORDER = "out_of_order"
     REFUSED_BY_BACKEND = "refused_by_backend"
+    RETRIES_RAN_OUT = "retries_ran_out"
 
 
 TENANT_LABEL: Final = "tenant_id"
@@ -115,6 +123,9 @@ MAX_RECORD_BYTES: Final = 10_000_000
 
 INGEST_REFUSAL_HEADERS: Final = {401: {"www-authenticate": 'Bearer realm="obstack", Basic realm="obstack"'}, 405: {"allow": "POST"}}
 """What an ingest function's refusal carries, by its status (RFC 9110, sections 15.5.2 and 15.5.6)."""
+
+RETRIED: Final = frozenset({404, 408, 409, 429})
+"""Statuses below 500 after which every trigger delivers again, as KafkaSource does; any other 4xx refuses the event."""
 
 RETRY_AFTER_SECONDS: Final = 2
 """What a client is told to wait when we are the ones in trouble."""

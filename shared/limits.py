@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic, time
-from typing import Any
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from shared.contract import Reason
 from shared.errors import Refused
@@ -24,22 +24,68 @@ SHARED_SECONDS, AWAY_SECONDS = 0.25, 5.0
 """How long the shared storage may take, and how long it isn't asked again after it failed; meanwhile each process counts for itself."""
 
 
-class Limiter:
-    """Open it in `start` (`async with`)."""
+class Windows:
+    """Windows in Redis or Valkey, by the library `limits`, as the strategy `windows` with items `item(amount, seconds)`."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, url: str) -> None:
+        from limits import RateLimitItemPerSecond  # noqa: PLC0415 only who shares limits carries the library and its client
+        from limits.aio.strategies import FixedWindowRateLimiter  # noqa: PLC0415 as above
+        from limits.storage import storage_from_string  # noqa: PLC0415 as above
+
+        options = {"implementation": "redispy"} if url.startswith("redis") else {}
+        self._storage: Any = storage_from_string(f"async+{url}", **options)
+        self.windows = FixedWindowRateLimiter(self._storage)
+        self.item = RateLimitItemPerSecond
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        client = getattr(getattr(self._storage, "bridge", None), "storage", None)
+        if client is not None:
+            await client.aclose()
+
+
+S = TypeVar("S", bound=Windows)
+P = ParamSpec("P")
+
+
+class Sharing(Generic[S]):
+    """Asks a storage that instances share, if there is one, and not for long. Open what is made of it in `start` (`async with`)."""
+
+    def __init__(self, settings: Settings, shared: Callable[[str], S], clock: Callable[[], float]) -> None:
         url = settings.limits_storage_url
-        self._local = Local(clock)
-        self._shared = Shared(url.get_secret_value()) if url else None
+        self._shared = shared(url.get_secret_value()) if url else None
         self._clock = clock
         self._away_until = float("-inf")
 
-    async def __aenter__(self) -> "Limiter":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._shared:
             await self._shared.close()
+
+    async def _ask(self, question: Callable[P, Awaitable[None]], *given: P.args, **named: P.kwargs) -> bool:
+        """Whether the shared storage could be asked. Raises Refused if it said no."""
+        if self._clock() < self._away_until:
+            return False
+        try:
+            async with asyncio.timeout(SHARED_SECONDS):
+                await question(*given, **named)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 each of its clients has errors of its own, and none may stop a batch
+            self._away_until = self._clock() + AWAY_SECONDS
+            log.warning("limits' storage can't be asked, each process counts for itself: %s", type(error).__name__)
+            return False
+        return True
+
+
+class Limiter(Sharing["Shared"]):
+    """A tenant's rates."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(settings, Shared, clock)
+        self._local = Local(clock)
 
     async def check(self, tenant: Tenant, bytes_: int = 0) -> None:
         """Count a request of so many bytes. Raises Refused (429, `retry_after`).
@@ -53,21 +99,6 @@ class Limiter:
         """Count bytes of a request that was let in already. Never refuses."""
         if self._shared is None or not await self._ask(self._shared.charge, tenant, bytes_):
             self._local.charge(tenant, bytes_)
-
-    async def _ask(self, question: Callable[[Tenant, int], Awaitable[None]], tenant: Tenant, bytes_: int) -> bool:
-        """Whether the shared storage could be asked. Raises Refused if it said no."""
-        if self._clock() < self._away_until:
-            return False
-        try:
-            async with asyncio.timeout(SHARED_SECONDS):
-                await question(tenant, bytes_)
-        except Refused:
-            raise
-        except Exception as error:  # noqa: BLE001 each of its clients has errors of its own, and none may stop a batch
-            self._away_until = self._clock() + AWAY_SECONDS
-            log.warning("limits' storage can't be asked, each process counts for itself: %s", type(error).__name__)
-            return False
-        return True
 
 
 class Local:
@@ -109,45 +140,29 @@ class Local:
         return self._full_at.setdefault(tenant_id, [now, now])
 
 
-class Shared:
-    """Windows of the plan's burst time in Redis or Valkey, by the library `limits`. Coarser than buckets: a window's end forgives its debt."""
-
-    def __init__(self, url: str) -> None:
-        from limits import RateLimitItemPerSecond  # noqa: PLC0415 only who shares limits carries the library and its client
-        from limits.aio.strategies import FixedWindowRateLimiter  # noqa: PLC0415 as above
-        from limits.storage import storage_from_string  # noqa: PLC0415 as above
-
-        options = {"implementation": "redispy"} if url.startswith("redis") else {}
-        self._storage: Any = storage_from_string(f"async+{url}", **options)
-        self._window = FixedWindowRateLimiter(self._storage)
-        self._item = RateLimitItemPerSecond
-
-    async def close(self) -> None:
-        """Close the client's connections."""
-        client = getattr(getattr(self._storage, "bridge", None), "storage", None)
-        if client is not None:
-            await client.aclose()
+class Shared(Windows):
+    """Windows of the plan's burst time. Coarser than buckets: a window's end forgives its debt."""
 
     async def check(self, tenant: Tenant, bytes_: int) -> None:
         """See Limiter."""
         requests, volume = self._items(tenant.limits)
-        taken, room = await asyncio.gather(self._window.hit(requests, "requests", tenant.id), self._window.test(volume, "bytes", tenant.id))
+        taken, room = await asyncio.gather(self.windows.hit(requests, "requests", tenant.id), self.windows.test(volume, "bytes", tenant.id))
         for allowed, item, what, rate in (
             (taken, requests, "requests", tenant.limits.requests_per_second),
             (room, volume, "bytes", tenant.limits.bytes_per_second),
         ):
             if not allowed:
-                raise _refused(f"{rate:g} {what}", (await self._window.get_window_stats(item, what, tenant.id)).reset_time - time())
+                raise _refused(f"{rate:g} {what}", (await self.windows.get_window_stats(item, what, tenant.id)).reset_time - time())
         if bytes_:
             await self.charge(tenant, bytes_)
 
     async def charge(self, tenant: Tenant, bytes_: int) -> None:
         """See Limiter."""
-        await self._window.hit(self._items(tenant.limits)[1], "bytes", tenant.id, cost=bytes_)
+        await self.windows.hit(self._items(tenant.limits)[1], "bytes", tenant.id, cost=bytes_)
 
     def _items(self, limits: Limits) -> tuple[Any, Any]:
         seconds = math.ceil(limits.burst_seconds)
-        return self._item(_whole(limits.requests_per_second * seconds), seconds), self._item(_whole(limits.bytes_per_second * seconds), seconds)
+        return self.item(_whole(limits.requests_per_second * seconds), seconds), self.item(_whole(limits.bytes_per_second * seconds), seconds)
 
 
 def _whole(amount: float) -> int:

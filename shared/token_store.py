@@ -22,28 +22,28 @@ GRACE: Final = timedelta(days=1)
 LONGEST_NAME = 100
 
 _COLUMNS = "id, name, scopes, hint, created_at, expires_at, revoked_at, last_used_at, replaces"
-_LIST = f"SELECT {_COLUMNS} FROM tokens WHERE tenant_id = %(tenant)s ORDER BY created_at DESC, id LIMIT 1000"  # noqa: S608 constants only, here and below
+_LIST = f"SELECT {_COLUMNS} FROM telemetry.tokens WHERE tenant_id = %(tenant)s ORDER BY created_at DESC, id LIMIT 1000"  # noqa: S608 constants only, here and below
 _FEW = """(
-    SELECT count(*) FROM tokens WHERE tenant_id = %(tenant)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    SELECT count(*) FROM telemetry.tokens WHERE tenant_id = %(tenant)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 ) < %(most)s"""
 _CREATE = f"""
-INSERT INTO tokens (id, tenant_id, name, sha256, hint, scopes, lifetime, expires_at)
+INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, hint, scopes, lifetime, expires_at)
 SELECT %(id)s, t.id, %(name)s, %(sha256)s, %(hint)s, %(scopes)s::text[], %(lifetime)s::interval, now() + %(lifetime)s::interval
-FROM tenants t WHERE t.id = %(tenant)s AND {_FEW}
+FROM telemetry.tenants t WHERE t.id = %(tenant)s AND {_FEW}
 RETURNING {_COLUMNS}
 """  # noqa: S608
 _ROTATE = f"""
 WITH old AS (
-    UPDATE tokens SET expires_at = least(expires_at, now() + %(grace)s::interval)
+    UPDATE telemetry.tokens SET expires_at = least(expires_at, now() + %(grace)s::interval)
     WHERE id = %(old)s AND tenant_id = %(tenant)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND {_FEW}
     RETURNING id, tenant_id, name, scopes, lifetime
 )
-INSERT INTO tokens (id, tenant_id, name, sha256, hint, scopes, lifetime, expires_at, replaces)
+INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, hint, scopes, lifetime, expires_at, replaces)
 SELECT %(id)s, tenant_id, name, %(sha256)s, %(hint)s, scopes, lifetime, now() + lifetime, id FROM old
 RETURNING {_COLUMNS}
 """  # noqa: S608
 _REVOKE = f"""
-UPDATE tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = %(id)s AND tenant_id = %(tenant)s RETURNING {_COLUMNS}
+UPDATE telemetry.tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = %(id)s AND tenant_id = %(tenant)s RETURNING {_COLUMNS}
 """  # noqa: S608
 
 

@@ -36,11 +36,11 @@ LABELLED_TENANTS = 1_000
 
 _ADD = """
 WITH fresh AS (
-    INSERT INTO usage_writers (id, flush) VALUES (%(writer)s, %(flush)s)
+    INSERT INTO telemetry.usage_writers (id, flush) VALUES (%(writer)s, %(flush)s)
     ON CONFLICT (id) DO UPDATE SET flush = excluded.flush, at = now() WHERE usage_writers.flush < excluded.flush
     RETURNING id
 )
-INSERT INTO usage (tenant_id, token_id, signal, hour, requests, records, bytes)
+INSERT INTO telemetry.usage (tenant_id, token_id, signal, hour, requests, records, bytes)
 SELECT u.* FROM fresh,
     unnest(
         %(tenants)s::uuid[], %(tokens)s::uuid[], %(signals)s::text[], %(hours)s::timestamptz[],
@@ -52,12 +52,12 @@ SET requests = usage.requests + excluded.requests, records = usage.records + exc
 
 # Locked in order and only if nobody else is at it, who would write the same: other processes flush at the same time.
 _USED = """
-WITH mine AS (SELECT id FROM tokens WHERE id = ANY(%(tokens)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE tokens k SET last_used_at = u.at FROM unnest(%(tokens)s::uuid[], %(at)s::timestamptz[]) AS u (id, at) JOIN mine USING (id)
+WITH mine AS (SELECT id FROM telemetry.tokens WHERE id = ANY(%(tokens)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE telemetry.tokens k SET last_used_at = u.at FROM unnest(%(tokens)s::uuid[], %(at)s::timestamptz[]) AS u (id, at) JOIN mine USING (id)
 WHERE k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.at)
 """
 
-_TIDY = "DELETE FROM usage_writers WHERE at < now() - interval '30 days'"
+_TIDY = "DELETE FROM telemetry.usage_writers WHERE at < now() - interval '30 days'"
 
 _Key = tuple[str, str, str, datetime]
 

@@ -12,8 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from localdev import paths
+from localdev.install import servers
 from shared import tokens
 from tests.edges import STANDARD, Broker, Database
+from tests.postgres import Postgres
 from tests.s3 import S3
 
 
@@ -79,6 +81,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The real PostgreSQL of `./task up`, without tables, in a folder of the tests' own."""
+    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
 @dataclass(frozen=True)
 class Stack:
     """The running stack: `demo.json` (design: gateway, functions, backends, tenants)."""
@@ -111,6 +120,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     os.environ.setdefault("OBSTACK_LOCAL", str(paths.ROOT / ".local" / "test"))
     os.environ.setdefault("OBSTACK_PORT_OFFSET", "20000")
     os.environ.setdefault("OBSTACK_WITH", "sink_archive")
+    os.environ.setdefault(servers.CLIENTS, "1")
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         sys.stderr.write("\nstarting the tests' stack; the first time on a machine this compiles the backends\n")

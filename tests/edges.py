@@ -5,6 +5,7 @@ Everything on our side of these two is the real code.
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,7 @@ STANDARD = (500.0, 50_000_000.0, 10.0, 64 * 1024 * 1024)
 
 @dataclass
 class Database:
-    """Rows of the token look-up by the token's digest, and of the look-ups of `users` (with `id`, `email`, `row`).
+    """Rows of the token look-up by the token's digest, and of the look-ups of `users` (with `id`, `email`, `row`, `password_hash`) and of their `sessions`.
 
     Any other statement is kept and answered from `answers`, or with no rows.
     `down`: every connection fails; `frozen`: nothing is answered, cancelled or not; `asked`: how many questions there were.
@@ -84,6 +85,8 @@ class Database:
 
     tokens: dict[bytes, tuple[Any, ...]] = field(default_factory=dict)
     users: list[Any] = field(default_factory=list)
+    sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """User's id and password hash by session id."""
     down: bool = False
     frozen: bool = False
     asked: int = 0
@@ -94,6 +97,24 @@ class Database:
         """`row`: token id, tenant id, scopes, expiry, whether the tenant is active."""
         digest = tokens.digest(token)
         self.tokens[digest] = (digest, *row, period, *plan)
+
+    def account(self, statement: str, given: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """A log-in's look-up, a session's beginning, look-up and end."""
+        if "DELETE FROM telemetry.sessions WHERE id" in statement:
+            owner = self.sessions.pop(given["session"], None)
+            for other in [other for other, (user, _) in self.sessions.items() if given["everywhere"] and owner and user == owner[0]]:
+                del self.sessions[other]
+            return
+        for user in list(self.users):
+            if "INTO telemetry.sessions" in statement:
+                if (user.id, user.password_hash) == (given["user"], given["checked"]):
+                    self.sessions[given["session"]] = user.id, user.password_hash
+                    yield (given["session"],)
+            elif "WHERE s.id" in statement:
+                if self.sessions.get(given["session"]) == (user.id, user.password_hash):
+                    yield user.row
+            elif user.email in {given["given"], given["given"].lower()}:
+                yield (*user.row, user.password_hash)
 
     def pool(self, *_: Any, **__: Any) -> "Pool":
         return Pool(self)
@@ -122,8 +143,8 @@ class Pool:
     async def execute(self, statement: str, parameters: Any = None) -> "Cursor":
         if "sha256 = ANY" in statement:
             return Cursor([row for digest in parameters[0] if (row := self._database.tokens.get(digest))])
-        if "FROM users u" in statement:
-            return Cursor([user.row for user in self._database.users if parameters[0] in {user.id, user.email}])
+        if "telemetry.users" in statement or "FROM telemetry.sessions" in statement:
+            return Cursor(list(self._database.account(statement, parameters)))
         self._database.statements.append((statement, parameters))
         return Cursor(self._database.answers.popleft() if self._database.answers else [])
 

@@ -1,6 +1,7 @@
-"""Log in, log out, who am I: a signed cookie that names user and tenant (JWT, HS256), checked against the database at every use.
+"""Log in, log out, who am I: a signed cookie that names session, user and tenant (JWT, HS256), checked against the database at every use.
 
 The cookie is HttpOnly and SameSite=Strict: links from elsewhere still work, since the page itself needs no cookie and asks for data from its own origin.
+Over HTTPS its name begins with __Host-, so that no other host of the domain can plant one (RFC 6265bis, section 4.1.3.2). Each log-in makes a new session.
 Log-in and log-out are JSON requests of the page's own origin only; another site can send neither without a preflight, which nobody here answers.
 """
 
@@ -22,19 +23,21 @@ from shared.errors import Later, Refused
 from shared.settings import Sessions as Settings
 from shared.telemetry import metrics
 
-COOKIE = "obstack_session"
+COOKIE, SECURE_COOKIE = "obstack_session", "__Host-obstack_session"
 _ISSUER, _AUDIENCE = "obstack", "obstack-query"
-_MAX_LOGIN_BYTES = 4096
+_CLAIMS = ("sid", "sub", "tid")
+"""Session, user, tenant."""
+_MAX_BYTES = 4096
 
 
 class Sessions:
     """Makes and reads the cookie."""
 
-    def __init__(self, settings: Settings, users: Users) -> None:
+    def __init__(self, settings: Settings, users: Users, throttle: Throttle) -> None:
         self._secret = settings.session_secret.get_secret_value()
         self._lifetime = timedelta(hours=settings.session_hours)
         self._users = users
-        self._throttle = Throttle()
+        self._throttle = throttle
 
     async def answer(self, request: Request, path: str) -> Response | None:
         """The answer, if the path is one of ours."""
@@ -50,60 +53,83 @@ class Sessions:
     async def log_in(self, request: Request) -> Response:
         """POST {email, password} → 200 with the cookie. Raises Refused (400, 401, 403, 429), Later."""
         require_own_page(request)
-        email, password = _credentials(await bodies.read(request, _MAX_LOGIN_BYTES, ()))
+        email, password = _credentials(await bodies.read(request, _MAX_BYTES, ()))
         address = _address(request)
         try:
-            self._throttle.attempt(email, address)
-            user = await self._users.log_in(email, password)
+            await self._throttle.attempt(email.lower(), address)
+            user, session = await self._users.log_in(email, password, self._lifetime)
         except (Refused, Later) as error:
             metrics.LOGINS.labels("unavailable" if isinstance(error, Later) else "throttled" if error.status == 429 else "refused").inc()
             raise
-        self._throttle.forgive(email, address)
+        await self._throttle.forgive(email.lower(), address)
         metrics.LOGINS.labels("accepted").inc()
         answer = answers.data(user.public)
-        self._set(request, answer, self._sign(user), int(self._lifetime.total_seconds()))
+        self._set(request, answer, self._sign(user, session), int(self._lifetime.total_seconds()))
         return answer
 
     async def log_out(self, request: Request) -> Response:
-        """POST → 204, cookie cleared."""
+        """POST {everywhere?: true} → 204: the session, or all of its user's, is over. Without the database 503. The cookie is cleared in any case."""
         require_own_page(request)
+        everywhere = _everywhere(await bodies.read(request, _MAX_BYTES, ()))
         answer = Response(status_code=204, headers=answers.DATA_HEADERS)
+        try:
+            await self._users.log_out(self._claims(request)[0], everywhere)
+        except Refused:
+            pass  # there was none
+        except Later as error:
+            answer = answers.refuse(request, error)
         self._set(request, answer, "", 0)
         return answer
 
     async def user(self, request: Request) -> User:
         """The user whose valid cookie the request carries. Raises Refused (401, 403), Later."""
-        cookie = request.cookies.get(COOKIE)
+        return await self._users.still(*self._claims(request))
+
+    def _claims(self, request: Request) -> tuple[str, str, str]:
+        cookie = request.cookies.get(SECURE_COOKIE if _is_secure(request) else COOKIE)
         if not cookie:
             raise Refused(Reason.NO_TOKEN, "log in, or send a token with the scope read", 401)
         try:
-            required = ["sub", "tid", "iat", "exp", "iss", "aud"]
+            required = [*_CLAIMS, "iat", "exp", "iss", "aud"]
             claims = jwt.decode(cookie, self._secret, algorithms=["HS256"], issuer=_ISSUER, audience=_AUDIENCE, options={"require": required})
-            user_id, tenant_id = str(UUID(claims["sub"])), str(UUID(claims["tid"]))
+            session, user, tenant = (claims[name] for name in _CLAIMS)
+            return str(UUID(session)), str(user), str(UUID(tenant))
         except (jwt.InvalidTokenError, ValueError, AttributeError, TypeError) as error:
             raise Refused(Reason.UNKNOWN_TOKEN, "the session has ended: log in again", 401) from error
-        return await self._users.still(user_id, tenant_id)
 
-    def _sign(self, user: User) -> str:
+    def _sign(self, user: User, session: str) -> str:
         now = datetime.now(UTC)
-        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": user.id, "tid": user.tenant_id, "iat": now, "exp": now + self._lifetime}
+        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sid": session, "sub": user.id, "tid": user.tenant_id, "iat": now, "exp": now + self._lifetime}
         return jwt.encode(claims, self._secret, algorithm="HS256")
 
     @staticmethod
     def _set(request: Request, answer: Response, value: str, seconds: int) -> None:
-        secure = request.headers.get("x-forwarded-proto", request.url.scheme).lower() == "https"
-        answer.set_cookie(COOKIE, value, max_age=seconds, path=QUERY_PREFIX, secure=secure, httponly=True, samesite="strict")
+        secure = _is_secure(request)
+        # A __Host- cookie is for the whole host; the plain one, of a laptop, stays below our prefix.
+        name, path = (SECURE_COOKIE, "/") if secure else (COOKIE, QUERY_PREFIX)
+        answer.set_cookie(name, value, max_age=seconds, path=path, secure=secure, httponly=True, samesite="strict")
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether the browser spoke HTTPS, as the gateway tells."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme).lower() == "https"
 
 
 def require_own_page(request: Request) -> None:
     """Refuse what another site made the browser send. Browsers say where a request comes from; programs that say nothing must still send JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused(Reason.MEDIA_TYPE, f"Content-Type must be {JSON}", 415)
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if "origin" in request.headers or "sec-fetch-site" in request.headers:
+        require_own_origin(request)
+
+
+def require_own_origin(request: Request) -> None:
+    """Refuse what a browser doesn't say to come from our own page. Raises Refused (403)."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
     # Kong tells host and port of the original request apart; a browser leaves the scheme's own port out.
     forwarded, port = request.headers.get("x-forwarded-host"), request.headers.get("x-forwarded-port")
     hosts = {request.headers.get("host"), forwarded, f"{forwarded}:{port}"}
-    own = site in {"same-origin", "none"} if site else origin is None or urlsplit(origin).netloc in hosts
+    own = site in {"same-origin", "none"} if site else urlsplit(origin).netloc in hosts
     if not own:
         raise Refused(Reason.FORBIDDEN, "the request comes from another site", 403)
 
@@ -116,7 +142,17 @@ def _credentials(body: bytes) -> tuple[str, str]:
         raise Refused(Reason.INVALID, 'send {"email": …, "password": …}') from error
     if not (isinstance(email, str) and isinstance(password, str)) or len(email) > 320 or "\0" in email:
         raise Refused(Reason.INVALID, "email and password must be strings")
-    return email.strip().lower(), password
+    return email.strip(), password
+
+
+def _everywhere(body: bytes) -> bool:
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise Refused(Reason.INVALID, "the body is not JSON") from error
+    if not isinstance(given, dict):
+        raise Refused(Reason.INVALID, 'send {} or {"everywhere": true}')
+    return given.get("everywhere") is True
 
 
 def _address(request: Request) -> str:

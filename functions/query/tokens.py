@@ -1,6 +1,7 @@
 """A tenant's tokens, for its logged-in users: `GET`, `POST /query/api/tokens`, `POST /query/api/tokens/{id}/rotate`, `DELETE /query/api/tokens/{id}`.
 
-Only a session opens them, never a token: a stolen token must not be able to make others. Changes are JSON requests of the page's own origin, as the log-in.
+Only a session opens them, never a token: a stolen token must not be able to make others. A viewer's session lists them, an admin's changes them. Changes are
+JSON requests of the page's own origin, as the log-in.
 A secret is in the one answer that made it.
 """
 
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from functions.query import answers
 from functions.query.session import Sessions, require_own_page
 from shared import bodies, token_store, tokens
-from shared.contract import QUERY_PREFIX, Reason, Scope
+from shared.contract import QUERY_PREFIX, Reason, Role, Scope
 from shared.database import Database
 from shared.errors import Refused
 from shared.telemetry import logs
@@ -40,17 +41,20 @@ class Tokens:
         self._database = database
 
     async def answer(self, request: Request, path: str) -> Response | None:
-        """The answer, if the path is one of ours. Raises Refused (400, 401, 403, 404, 405, 409, 415), Later."""
+        """The answer, if the path is one of ours. Raises Refused (400, 401, 403, 404, 405, 409, 413, 415), Later."""
         one = _ONE.fullmatch(path)
         if path != PATH and not one:
             return None
         if request.method != "GET":
             require_own_page(request)
-        tenant_id = (await self._sessions.user(request)).tenant_id
+        user = await self._sessions.user(request)
+        tenant_id = user.tenant_id
         logs.tenant_id.set(tenant_id)
         if one is None and request.method == "GET":
             found = await self._database.run(lambda connection: token_store.everything(connection, tenant_id))
             return answers.data({"tokens": [_public(token) for token in found]})
+        if user.role != Role.ADMIN and request.method != "GET":
+            raise Refused(Reason.FORBIDDEN, "only an admin of the tenant may change tokens", 403)
         if one is None and request.method == "POST":
             return await self._create(request, tenant_id)
         if one and one["rotate"] and request.method == "POST":

@@ -47,7 +47,7 @@ def add_tenants(count: int) -> list[str]:
     with psycopg.connect(backends.postgres_url()) as connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO tenants (id, name, plan) VALUES (%s, %s, 'large')", [(tenant, f"bench-{tenant}") for tenant, _, _ in made])
         rows = [(token_id, tenant, "bench", tokens.digest(token)) for tenant, token_id, token in made]
-        cursor.executemany("INSERT INTO tokens (id, tenant_id, name, sha256) VALUES (%s, %s, %s, %s)", rows)
+        cursor.executemany("INSERT INTO telemetry.tokens (id, tenant_id, name, sha256) VALUES (%s, %s, %s, %s)", rows)
     return [token for _, _, token in made]
 
 

@@ -21,11 +21,11 @@ def made(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         connection.execute("INSERT INTO tenants (id, name) VALUES (%s, %s)", (tenant_id, f"[b]{tenant_id}"))
         for signal, hours, records in (("logs", 0, 1200), ("logs", 3, 34), ("metrics", 30, 5000), ("read", 1, 0), ("traces", 24 * 40, 77)):
             connection.execute(
-                "INSERT INTO usage VALUES (%s, %s, %s, date_trunc('hour', now()) - make_interval(hours => %s), 7, %s, 2000)",
+                "INSERT INTO telemetry.usage VALUES (%s, %s, %s, date_trunc('hour', now()) - make_interval(hours => %s), 7, %s, 2000)",
                 (tenant_id, uuid4(), signal, hours, records),
             )
         yield f"[b]{tenant_id}"
-        connection.execute("DELETE FROM usage WHERE tenant_id = %s", (tenant_id,))
+        connection.execute("DELETE FROM telemetry.usage WHERE tenant_id = %s", (tenant_id,))
         connection.execute("DELETE FROM tenants WHERE id = %s", (tenant_id,))
 
 
@@ -70,6 +70,21 @@ def test_plans_and_changes_of_plan(made: str, capsys: pytest.CaptureFixture[str]
     assert row(capsys.readouterr().out, made)[2] == "free"
     assert main(["plan", made, "gold"]) == 1
     assert "free, standard, large" in capsys.readouterr().err
+
+
+@pytest.mark.stack
+def test_tenant_is_added_once(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    name = f"new-{uuid4()}"
+    try:
+        assert main(["add", name, "--plan", "free"]) == 0
+        assert row(capsys.readouterr().out, name)[2:4] == ["free", "yes"]
+        assert main(["add", name]) == 1
+        assert "already" in capsys.readouterr().err
+        assert main(["add", "\n"]) == main(["add", "x" * 101]) == main(["add", "another", "--plan", "gold"]) == 1
+    finally:
+        with psycopg.connect(stack.backends["postgres"]) as connection:
+            connection.execute("DELETE FROM tenants WHERE name = %s", (name,))
 
 
 @pytest.mark.stack

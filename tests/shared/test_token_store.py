@@ -93,7 +93,7 @@ async def test_revoked_and_expired_tokens_are_refused_and_not_rotated(connection
     revoked, revoked_secret = await token_store.create(connection, acme, "r", [Scope.LOGS], None)
     expired, expired_secret = await token_store.create(connection, acme, "e", [Scope.LOGS], timedelta(seconds=1))
     assert (await token_store.revoke(connection, acme, revoked.id)).revoked_at == (await token_store.revoke(connection, acme, revoked.id)).revoked_at
-    await connection.execute("UPDATE tokens SET expires_at = now() WHERE id = %s", (expired.id,))
+    await connection.execute("UPDATE telemetry.tokens SET expires_at = now() WHERE id = %s", (expired.id,))
     for token, secret in ((revoked, revoked_secret), (expired, expired_secret)):
         assert await is_refused(secret) == 401
         with pytest.raises(Refused) as refused:
@@ -126,7 +126,7 @@ async def test_tokens_of_a_tenant_are_bounded(connection: Connection, acme: str,
 
 async def test_inactive_tenant_is_403(connection: Connection, acme: str) -> None:
     _, secret = await token_store.create(connection, acme, "agent", [Scope.LOGS], None)
-    await connection.execute("UPDATE tenants SET active = false WHERE id = %s", (acme,))
+    await connection.execute("UPDATE tenants SET is_active = false WHERE id = %s", (acme,))
     assert await is_refused(secret) == 403
 
 
@@ -134,7 +134,7 @@ async def test_thousand_wrong_expired_revoked_and_foreign_tokens_are_all_refused
     """Foreign: another tenant's good token never names this tenant."""
     wrong = [tokens.create() for _ in range(400)] + [hashlib.sha256(tokens.create().encode()).hexdigest() for _ in range(100)]
     expired, revoked, foreign = ([tokens.create() for _ in range(count)] for count in (200, 200, 100))
-    insert = "INSERT INTO tokens (id, tenant_id, name, sha256, expires_at, revoked_at) VALUES (%s, %s, 'x', %s, %s, %s)"
+    insert = "INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, expires_at, revoked_at) VALUES (%s, %s, 'x', %s, %s, %s)"
     now = datetime.now(UTC)
     async with connection.cursor() as cursor:
         await cursor.executemany(insert, [(uuid4(), acme, tokens.digest(token), now, None) for token in expired])

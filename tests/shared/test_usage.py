@@ -33,7 +33,7 @@ async def counter(database: Database) -> AsyncIterator[Usage]:
 
 def added(database: Database) -> list[dict[str, Any]]:
     """The parameters of each flush."""
-    return [parameters for statement, parameters in database.statements if "INTO usage (" in statement]
+    return [parameters for statement, parameters in database.statements if "INTO telemetry.usage (" in statement]
 
 
 def used(database: Database) -> list[str]:
@@ -203,13 +203,13 @@ def known(stack: Stack) -> Tenant:
     """A tenant of the stack with a new token."""
     token_id, tenant_id = uuid4(), stack.tenants[0]["id"]
     with psycopg.connect(stack.backends["postgres"]) as connection:
-        connection.execute("INSERT INTO tokens (id, tenant_id, name, sha256) VALUES (%s, %s, 'usage', %s)", (token_id, tenant_id, tokens.digest(str(token_id))))
+        connection.execute("INSERT INTO telemetry.tokens (id, tenant_id, name, sha256) VALUES (%s, %s, 'usage', %s)", (token_id, tenant_id, tokens.digest(str(token_id))))
     return Tenant(tenant_id, str(token_id), frozenset(Scope))
 
 
 def rows_of(url: str, who: Tenant) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
-        return connection.execute("SELECT signal, requests, records, bytes FROM usage WHERE token_id = %s ORDER BY signal", (who.token_id,)).fetchall()
+        return connection.execute("SELECT signal, requests, records, bytes FROM telemetry.usage WHERE token_id = %s ORDER BY signal", (who.token_id,)).fetchall()
 
 
 @pytest.mark.stack
@@ -224,7 +224,7 @@ async def test_two_processes_add_up_in_postgres(real: str, stack: Stack) -> None
     assert rows_of(real, who) == [("logs", 4, 40, 4000), ("metrics", 4, 4, 4)]
     assert rows_of(real, deleted) == [("logs", 4, 4, 4)]
     with psycopg.connect(real) as connection:
-        row = connection.execute("SELECT last_used_at > now() - interval '1 minute' FROM tokens WHERE id = %s", (who.token_id,)).fetchone()
+        row = connection.execute("SELECT last_used_at > now() - interval '1 minute' FROM telemetry.tokens WHERE id = %s", (who.token_id,)).fetchone()
     assert row == (True,)
 
 
@@ -255,6 +255,6 @@ async def test_ten_thousand_tenants_are_flushed_to_postgres(real: str, stack: St
             counter.count(who, "logs", 1, 1)
         assert await counter.flush()
     with psycopg.connect(real) as connection:
-        row = connection.execute("SELECT count(*), sum(records) FROM usage WHERE tenant_id = ANY(%s::uuid[])", ([who.id for who in many],)).fetchone()
-        connection.execute("DELETE FROM usage WHERE tenant_id = ANY(%s::uuid[])", ([who.id for who in many],))
+        row = connection.execute("SELECT count(*), sum(records) FROM telemetry.usage WHERE tenant_id = ANY(%s::uuid[])", ([who.id for who in many],)).fetchone()
+        connection.execute("DELETE FROM telemetry.usage WHERE tenant_id = ANY(%s::uuid[])", ([who.id for who in many],))
     assert row == (10_000, 10_000)

@@ -39,6 +39,13 @@ def gus(world: World, globex: Customer) -> User:
 
 
 @pytest.fixture
+def vera(world: World, acme: Customer) -> User:
+    """A viewer of Anna's tenant."""
+    world.database.users.append(user := User("vera@acme.example", acme.tenant_id, roles=["viewer"]))
+    return user
+
+
+@pytest.fixture
 async def session(world: World, anna: User) -> dict[str, str]:
     """Headers of Anna's browser."""
     return {"cookie": (await world.log_in(anna.email)).cookie}

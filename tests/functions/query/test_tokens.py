@@ -1,15 +1,21 @@
 """A tenant's tokens over the API: who may, what is sent to the database, what comes back. The statements themselves: tests/shared/test_token_store.py."""
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from functions.query import main
+from functions.query import main, users
 from shared import tokens
-from tests.conftest import Customer
+from shared.auth import Authenticator
+from shared.contract import Scope
+from shared.errors import Refused
+from shared.settings import Database as Settings
+from tests.conftest import Customer, add_customer
 from tests.edges import Database
 from tests.functions.query.world import Answer, User, World
 
@@ -70,6 +76,27 @@ async def test_a_token_opens_nothing_here(world: World, database: Database, acme
     assert (await ask(world, method, path, acme.headers, CREATE)).status == 401
     assert (await ask(world, method, path, {"x-obstack-auth-token": acme.token}, CREATE)).status == 401
     assert (await ask(world, method, path, {}, CREATE)).status == 401
+    assert not database.statements
+
+
+async def test_a_viewer_lists_and_changes_nothing(world: World, database: Database, vera: User) -> None:
+    session = {"cookie": (await world.log_in(vera.email)).cookie}
+    for method, path in CHANGES:
+        answer = await ask(world, method, path, session, CREATE)
+        assert (answer.status, answer.json["errorType"]) == (403, "forbidden")
+        assert "admin" in answer.json["error"]
+    assert not database.statements
+    database.answers.append([row()])
+    assert len((await ask(world, "GET", PATH, session)).json["tokens"]) == 1
+    assert (await world.ask("GET", "/query/loki/api/v1/labels", session)).status == 200
+
+
+async def test_a_role_taken_away_is_noticed_in_seconds(
+    world: World, database: Database, session: dict[str, str], anna: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.roles = ["viewer"]
+    monkeypatch.setattr("functions.query.users.monotonic", lambda: monotonic() + users.SESSION_SECONDS)
+    assert (await ask(world, "POST", PATH, session, CREATE)).status == 403
     assert not database.statements
 
 
@@ -137,9 +164,54 @@ async def test_database_away_is_503(world: World, database: Database, session: d
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
 
 
+# --- what a token is worth for reads ---
+
+LABELS = "/query/loki/api/v1/labels"
+
+
+def spellings(token: str) -> list[dict[str, str]]:
+    """The token where clients may put it; Basic's user is any."""
+    basic = [base64.b64encode(f"{user}:{token}".encode()).decode() for user in ("obstack", "", "anna@acme.example")]
+    return [{"authorization": f"Bearer {token}"}, {"x-obstack-auth-token": token}, *({"authorization": f"Basic {word}"} for word in basic)]
+
+
+@pytest.mark.parametrize("number", range(5))
+async def test_token_reads_wherever_a_client_puts_it(world: World, acme: Customer, number: int) -> None:
+    assert (await world.ask("GET", LABELS, spellings(acme.token)[number])).status == 200
+    assert world.loki.last.headers["x-scope-orgid"] == acme.tenant_id
+
+
+@pytest.mark.parametrize("scopes", [["logs", "metrics", "traces"], ["logs"], []])
+async def test_token_without_the_scope_read_is_403_though_a_good_cookie_is_beside_it(
+    world: World, database: Database, session: dict[str, str], scopes: list[str]
+) -> None:
+    sender = add_customer(database, scopes=scopes)
+    for headers in spellings(sender.token):
+        for cookie in ({}, session):
+            assert (await world.ask("GET", LABELS, {**headers, **cookie})).status == 403
+    assert not world.asked
+
+
+async def test_read_token_sends_nothing(database: Database) -> None:
+    reader = add_customer(database, scopes=["read"])
+    async with Authenticator(Settings()) as authenticator:
+        assert (await authenticator.tenant(reader.headers, Scope.READ)).id == reader.tenant_id
+        for scope in (Scope.LOGS, Scope.METRICS, Scope.TRACES):
+            with pytest.raises(Refused) as refused:
+                await authenticator.tenant(reader.headers, scope)
+            assert refused.value.status == 403
+
+
+async def test_unknown_token_and_inactive_tenant(world: World, database: Database) -> None:
+    closed = add_customer(database, active=False)
+    assert [(await world.ask("GET", LABELS, headers)).status for headers in spellings(tokens.create())] == [401] * 5
+    assert [(await world.ask("GET", LABELS, headers)).status for headers in spellings(closed.token)] == [403] * 5
+    assert not world.asked
+
+
 async def test_reads_by_token_are_counted(world: World, database: Database, acme: Customer) -> None:
     await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)
     needs = await main.function.open()
     assert await needs.usage.flush()
-    (rows,) = [parameters for statement, parameters in database.statements if "INTO usage (" in statement]
+    (rows,) = [parameters for statement, parameters in database.statements if "INTO telemetry.usage " in statement]
     assert (rows["tenants"], rows["tokens"], rows["signals"], rows["requests"]) == ([acme.tenant_id], [acme.token_id], ["read"], [1])

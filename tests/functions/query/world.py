@@ -90,10 +90,11 @@ class User:
     active: bool = True
     tenant_active: bool = True
     password_hash: str = HASH
+    roles: Any = field(default_factory=lambda: ["admin"])
 
     @property
     def row(self) -> tuple[Any, ...]:
-        return (self.id, self.email, self.active, self.tenant_id, self.name, self.tenant_active, self.password_hash)
+        return (self.id, self.email, self.active, self.tenant_id, self.name, self.tenant_active, self.roles)
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class Answer:
     @property
     def cookie(self) -> str:
         """The session cookie as a browser would send it back."""
-        morsel = SimpleCookie(self.headers["set-cookie"])["obstack_session"]
-        return f"obstack_session={morsel.value}"
+        ((name, morsel),) = SimpleCookie(self.headers["set-cookie"]).items()
+        return f"{name}={morsel.value}"
 
 
 @dataclass

@@ -1,0 +1,68 @@
+"""PostgreSQL for tests of tables: the server of `./task up` alone, in a folder and on a port of the tests' own, with a database for each test."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from localdev.backends import folders, postgres
+
+
+class Postgres(AbstractContextManager["Postgres"]):
+    """A running server."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Postgres":
+        with self._place():
+            service = postgres.service()
+            assert service.install
+            assert service.prepare
+            service.install(lambda _: None)
+            service.prepare()
+            nobody = pwd.getpwnam(folders.NOBODY) if os.geteuid() == 0 else None
+            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if nobody else {}
+            # A crash loses nothing that anybody wants.
+            command = [*service.command(), "-c", "fsync=off"]
+            self._process = subprocess.Popen(command, cwd=service.cwd, stderr=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
+            until = monotonic() + 60
+            while not service.ready():
+                assert monotonic() < until, "PostgreSQL doesn't start"
+                sleep(0.05)
+            self._url = postgres.postgres_url()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process
+        self._process.terminate()
+        self._process.wait(20)
+        with self._place():
+            shutil.rmtree(folders.elsewhere(), ignore_errors=True)
+
+    def database(self) -> str:
+        """URL of a new, empty one."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return f"{self._url.rpartition('/')[0]}/{name}"
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OBSTACK_LOCAL", str(self._folder))
+            environment.setenv("POSTGRES_PORT", str(self._port))
+            yield
