@@ -24,9 +24,8 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from localdev import admin, dead_letters, feed, functions, topics
+from localdev import admin, dead_letters, feed, functions, where
 from localdev.admin import Failure
-from localdev.backends import s3
 from localdev.feed import Feeder
 from localdev.functions import Trigger
 from localdev.past import Past
@@ -35,6 +34,7 @@ from shared import archive, envelope
 from shared.contract import Topic
 from shared.errors import Later
 from shared.object_store import Missing, ObjectStore
+from shared.turns import turns
 
 _SLACK: Final = timedelta(minutes=1)
 """By which a record's time in its topic may differ from that of its coming in."""
@@ -92,7 +92,7 @@ async def backfill(store: ObjectStore, arguments: argparse.Namespace) -> int:
     if wanted.begin >= wanted.end:
         raise Failure("--from must be before --to")
     signals = [Topic(topic) for topic in trigger.topics]
-    past = Past(topics.bootstrap_servers(), signals)
+    past = Past(where.bootstrap_servers(), signals)
     counts: Counter[str] = Counter()
     try:
         sources = await _sources(arguments.source, store, past, signals, wanted)
@@ -144,7 +144,7 @@ async def _feed(feeder: Feeder, at_once: int, events: AsyncIterator[Event], coun
             print(f"refused: {event.headers.get('ce-id')}: {outcome.status} {outcome.text}", file=sys.stderr)
         show()
 
-    async with feed.turns(at_once) as start:
+    async with turns(at_once) as start:
         async for event in events:
             await start(one(event))
 
@@ -170,7 +170,7 @@ def _rate(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task backfill --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="./task backfill --", description=__doc__, epilog=where.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sink", required=True, metavar="NAME", help="which: sink_opensearch, or opensearch for short")
     parser.add_argument(
         "--from", dest="begin", required=True, type=feed.moment, metavar="WHEN", help="came in then or later: 2h (ago), 2026-11-24, 2026-11-24T10:30Z"
@@ -185,13 +185,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    store = ObjectStore(s3.settings())
+    store = ObjectStore(where.object_store())
     try:
         return await backfill(store, arguments)
     except Later as later:
-        raise Failure(f"{later}\n./task status shows whether S3 runs here; ./task up starts it.") from None
+        raise Failure(f"{later}\n{where.remedy('s3')}") from None
     except KafkaException as error:
-        raise Failure(f"Kafka can't be reached: {error}\n./task up starts it.") from None
+        raise Failure(f"Kafka can't be reached: {error}\n{where.remedy('kafka')}") from None
     finally:
         await store.close()
 

@@ -1,7 +1,8 @@
 """`./task dead-letters -- …`: what a sink's backend will never take, kept in S3. Times are those at which ingest took the record.
 
 replay sends letters to the sink that failed, and to no other; a letter is deleted only when that sink has said yes. What is refused again becomes a dead letter
-again. It is safe to repeat: ids stay the same, so nothing is stored twice.
+again. It is safe to repeat: ids stay the same, so nothing is stored twice. Letters with the reason retries_ran_out are replayed without you, by the function
+`replay`; when you replay or purge one, that is all there is to it.
 
 examples:
   ./task dead-letters -- list --tenant "Acme Rockets" --sink sink_loki --since 2h
@@ -29,16 +30,18 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from localdev import admin, backends, feed, functions
+from localdev import admin, feed, functions, where
 from localdev.admin import Failure
-from localdev.backends import s3
-from localdev.feed import Feeder, Outcome
+from localdev.feed import Feeder
 from localdev.functions import Function
 from localdev.preview import preview
-from shared import dead_letters, delivery
-from shared.dead_letters import PREFIX, UNKNOWN, Letter, Place
+from shared import replay as replaying
+from shared.contract import Reason
+from shared.dead_letters import PREFIX, UNKNOWN, WAITING, Place
 from shared.errors import Later
 from shared.object_store import Listed, Missing, ObjectStore
+from shared.replay import Became
+from shared.turns import turns
 
 _AT_ONCE: Final = 16
 _COLUMNS: Final = ("id", "tenant", "sink", "reason", "status", "came in", "died", "tries", "bytes", "detail")
@@ -63,14 +66,11 @@ async def list_(store: ObjectStore, arguments: argparse.Namespace) -> int:
 
 async def show(store: ObjectStore, arguments: argparse.Namespace) -> int:
     """Show all that is known of a letter, and what is in it."""
-    found = await _find(store, arguments)
-    if len(found) > 1:
-        sinks = ", ".join(sorted(one.place.sink for one in found))
-        raise Failure(f"{len(found)} letters have this id; name one of their sinks by --sink: {sinks}")
-    letter = await _read(store, found[0].place)
-    facts = {"object": letter.place.key, "bytes": f"{len(letter.body):,}", "died": found[0].listed.modified, **dict(sorted(letter.attributes.items()))}
-    admin.show(("", ""), facts.items())
-    print(f"\n{preview(letter.attributes.get('type', ''), letter.body, arguments.lines)}")
+    for one in await _find(store, arguments):  # several, if it died of several sinks
+        letter = await replaying.read(store, one.place)
+        facts = {"object": one.place.key, "bytes": f"{len(letter.body):,}", "died": one.listed.modified, **dict(sorted(letter.attributes.items()))}
+        admin.show(("", ""), facts.items())
+        print(f"\n{preview(letter.attributes.get('type', ''), letter.body, arguments.lines)}")
     return 0
 
 
@@ -90,11 +90,11 @@ async def replay(store: ObjectStore, arguments: argparse.Namespace) -> int:
             await _replay(store, rows[sink], places, counts)
         except Failure as failure:
             failures.append(f"{sink}: {failure}")
-    columns = ("stored", "dead again", "refused", "gone", "not ours")
+    columns = tuple(Became)
     admin.show(("sink", *columns), [(sink, *(counts[sink, column] for column in columns)) for sink in sorted(by_sink)], columns)
     for text in failures:
         print(text, file=sys.stderr)
-    return 1 if failures or any(counts[sink, column] for sink in by_sink for column in columns if column not in {"stored", "gone"}) else 0
+    return 1 if failures or any(counts[sink, column] for sink in by_sink for column in columns if column not in {Became.STORED, Became.GONE}) else 0
 
 
 async def purge(store: ObjectStore, arguments: argparse.Namespace) -> int:
@@ -111,65 +111,41 @@ async def _replay(store: ObjectStore, function: Function, places: Sequence[Place
     """Count what becomes of each. Raises Failure when the sink can't be reached; those that it has taken are deleted all the same."""
 
     async def one(place: Place) -> None:
-        counts[function.name, await _replay_one(store, feeder, place)] += 1
+        counts[function.name, await replaying.replay(store, place, feeder.send)] += 1
 
     in_order = sorted(places, key=lambda place: (place.day, place.id))
-    async with Feeder(function) as feeder, feed.turns(function.trigger.in_flight if function.trigger else 1) as start:
+    async with Feeder(function) as feeder, turns(function.trigger.in_flight if function.trigger else 1) as start:
         for place in track(in_order, f"to {function.name}", transient=True, disable=not sys.stderr.isatty()):
             await start(one(place))
 
 
-async def _replay_one(store: ObjectStore, feeder: Feeder, place: Place) -> str:
-    try:
-        letter = await _read(store, place)
-    except Missing:
-        return "gone"
-    headers = dead_letters.event(letter)
-    if headers is None:
-        return "not ours"
-    outcome = await feeder.send(headers, letter.body)
-    if not outcome.taken:
-        await _refused_again(store, letter, outcome)
-        return "refused"
-    if outcome.dead != delivery.Died.WHOLE:  # the same letter again: dead_letter puts it in this one's place, perhaps already
-        await store.delete([place.key])
-    return "dead again" if outcome.dead else "stored"
-
-
-async def _refused_again(store: ObjectStore, letter: Letter, outcome: Outcome) -> None:
-    """The letter stays, with what was said now."""
-    news = {"status": str(outcome.status), "detail": outcome.text, **({"reason": outcome.reason} if outcome.reason else {})}
-    letter = dead_letters.told(letter, news)
-    await store.put(letter.place.key, letter.body, letter.attributes)
-
-
-async def _read(store: ObjectStore, place: Place) -> Letter:
-    body, metadata = await store.get(place.key)
-    return Letter(place, body, metadata)
-
-
 async def _find(store: ObjectStore, arguments: argparse.Namespace) -> list[Found]:
     """The letters that are meant. Raises Failure when an id has none."""
-    ids, candidates = set(arguments.ids), list[tuple[Place, Listed]]()
-    tenant_id = await tenant(arguments.tenant)
-    async for page in store.pages(f"{PREFIX}{tenant_id}/" if tenant_id else PREFIX):
-        places = ((Place.of(one.key), one) for one in page)
-        candidates += [(place, one) for place, one in places if place and _may_be(place, ids, arguments)]
-    if missing := ids - {place.id for place, _ in candidates}:
+    tenant_id, met, found = await tenant(arguments.tenant), set[str](), list[Found]()
+    for prefix in _prefixes(tenant_id, arguments.reason):
+        async for page in store.pages(prefix):
+            placed = [(place, one) for one in page if (place := Place.of(one.key)) and tenant_id in {"", place.tenant_id} and _may_be(place, arguments)]
+            met.update(place.id for place, _ in placed)
+            for start in range(0, len(placed), _AT_ONCE):
+                some = placed[start : start + _AT_ONCE]
+                metadata = await asyncio.gather(*(_metadata(store, place) for place, _ in some))
+                found += [Found(place, one, known) for (place, one), known in zip(some, metadata, strict=True) if known is not None and _is(known, arguments)]
+    if missing := set(arguments.ids) - met:
         raise Failure(f"There is no dead letter {', '.join(sorted(missing))}; ./task dead-letters -- list shows them.")
-    found = []
-    for start in range(0, len(candidates), _AT_ONCE):
-        some = candidates[start : start + _AT_ONCE]
-        metadata = await asyncio.gather(*(_metadata(store, place) for place, _ in some))
-        found += [Found(place, one, known) for (place, one), known in zip(some, metadata, strict=True) if known is not None and _is(known, arguments)]
     return found
 
 
-def _may_be(place: Place, ids: set[str], arguments: argparse.Namespace) -> bool:
+def _prefixes(tenant_id: str, reason: str) -> Sequence[str]:
+    """Where such letters lie. First those that wait, which may move while they are looked for."""
+    waiting, staying = WAITING, f"{PREFIX}{tenant_id}/" if tenant_id else PREFIX
+    return (waiting, staying) if reason in {"", Reason.RETRIES_RAN_OUT} else (staying,)
+
+
+def _may_be(place: Place, arguments: argparse.Namespace) -> bool:
     """By its key alone, which has the day only."""
     since, until = arguments.since, arguments.until
     return (
-        (not ids or place.id in ids)
+        (not arguments.ids or place.id in arguments.ids)
         and (not arguments.sink or place.sink == arguments.sink)
         and (not since or place.day >= (since - timedelta(days=1)).date().isoformat())
         and (not until or place.day <= (until + timedelta(days=1)).date().isoformat())
@@ -202,10 +178,10 @@ async def tenant(named: str) -> str:
     with suppress(ValueError):
         return str(UUID(named))
     try:
-        async with await psycopg.AsyncConnection.connect(backends.postgres_url(), connect_timeout=3) as connection:
+        async with await psycopg.AsyncConnection.connect(where.database_url(), connect_timeout=3) as connection:
             return await admin.tenant_id(connection, named)
     except (OSError, psycopg.OperationalError):
-        raise Failure("Names of tenants are in PostgreSQL, which can't be reached: ./task up starts it; the tenant's id does without.") from None
+        raise Failure(f"Names of tenants are in PostgreSQL, which can't be reached; the tenant's id does without. {where.remedy('postgres')}") from None
 
 
 def _print(found: Sequence[Found]) -> None:
@@ -232,7 +208,9 @@ COMMANDS: dict[str, Callable[[ObjectStore, argparse.Namespace], Awaitable[int]]]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task dead-letters --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="./task dead-letters --", description=__doc__, epilog=where.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -258,11 +236,11 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(arguments: argparse.Namespace) -> int:
     if arguments.command in {"replay", "purge"} and not (arguments.all or arguments.ids or _filtered(arguments)):
         raise Failure(f"Say which: ids, filters, or --all. ./task dead-letters -- {arguments.command} --help explains them.")
-    store = ObjectStore(s3.settings())
+    store = ObjectStore(where.object_store())
     try:
         return await COMMANDS[arguments.command](store, arguments)
     except Later as later:
-        raise Failure(f"{later}\n./task status shows whether S3 runs here; ./task up starts it.") from None
+        raise Failure(f"{later}\n{where.remedy('s3')}") from None
     finally:
         await store.close()
 

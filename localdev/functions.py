@@ -4,6 +4,7 @@ A function gets the settings its row names and no others, so that one which read
 """
 
 import functools
+import json
 import os
 import secrets
 import sys
@@ -42,12 +43,14 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "PROM_LABEL_PROXY_URL": prometheus.proxy_url,
     "TEMPO_URL": tempo.url,
     "TEMPO_OTLP_ENDPOINT": tempo.otlp,
+    "TEMPO_WAL_SECONDS": lambda: tempo.WAL_SECONDS,
     "OPENSEARCH_URL": opensearch.url,
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,
     "AWS_ACCESS_KEY_ID": lambda: s3.ACCESS_KEY,
     "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+    "SINK_URLS": lambda: json.dumps({function.name: function.url for function in catalogue() if function.trigger}),
 }
 """Asked for one by one, just before the start: the database's URL isn't known until the database was prepared."""
 
@@ -73,9 +76,12 @@ class Function:
     port: int
     settings: tuple[str, ...]
     trigger: Trigger | None
-    """None when customers call the function."""
+    """None when customers call the function, or a timer."""
     grpc_metrics_port: int | None = None
     """Of a function that serves gRPC itself: where it tells HTTP/1 how it is."""
+    every: float | None = None
+    """Seconds between a timer's calls; None when none calls it."""
+    websockets: bool = False
 
     @property
     def metrics_port(self) -> int:
@@ -97,7 +103,18 @@ def catalogue() -> list[Function]:
     """All functions that are on. Raises KeyError or ValueError for a row that isn't as the file's head says."""
     rows = _switched_on(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
     numbers = ports()
-    return [Function(name, numbers[row["port"]], tuple(row["settings"]), _trigger(row), numbers.get(row.get("metrics_port", ""))) for name, row in rows.items()]
+    return [
+        Function(
+            name,
+            numbers[row["port"]],
+            tuple(row["settings"]),
+            _trigger(row),
+            numbers.get(row.get("metrics_port", "")),
+            row.get("every"),
+            row.get("websockets", False),
+        )
+        for name, row in rows.items()
+    ]
 
 
 def _switched_on(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -111,7 +128,7 @@ def _switched_on(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str
 
 def _trigger(row: Mapping[str, object]) -> Trigger | None:
     match row:
-        case {"kind": "http"} | {"kind": "grpc", "metrics_port": str()}:
+        case {"kind": "http"} | {"kind": "grpc", "metrics_port": str()} | {"kind": "timer", "every": int() | float()}:
             return None
         case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered"}}:
             return Trigger(tuple(topics), group, 1)
@@ -140,9 +157,11 @@ def _command(function: Function) -> list[str]:
     if function.grpc_metrics_port:
         return [sys.executable, "-m", f"functions.{function.name}.main"]
     server = Path(sys.executable).with_name("uvicorn")
-    options = ["--host", "127.0.0.1", "--port", str(function.port), "--loop", "uvloop", "--http", "httptools", "--ws", "none"]
+    options = ["--host", "127.0.0.1", "--port", str(function.port), "--loop", "uvloop", "--http", "httptools"]
+    # A client has little to say on a WebSocket; what it says, and how it is compressed, is bounded here.
+    sockets = ["--ws", "websockets-sansio", "--ws-max-size", "4096", "--ws-per-message-deflate", "false"] if function.websockets else ["--ws", "none"]
     quiet = ["--no-access-log", "--no-server-header", "--no-proxy-headers", "--log-level", "warning", "--timeout-graceful-shutdown", "30"]
-    return [str(server), *options, *quiet, f"functions.{function.name}.main:app"]
+    return [str(server), *options, *sockets, *quiet, f"functions.{function.name}.main:app"]
 
 
 # A batch of over 128 KiB would be mapped, touched page by page and unmapped again, several times a request: a tenth of the CPU of 512 log records.

@@ -1,6 +1,10 @@
 """Event of a dead letter ↔ object in S3: key, metadata, and the event again as it was before it died. Pure.
 
     dead-letters/<tenant>/<sink>/<day>/<record id>[.<part>]
+    waiting-letters/<sink>/<times put off>/<day>/<record id>[.<part>]/<tenant>
+
+Under `dead-letters/` is what somebody refused: it stays until a person does something about it. Under `waiting-letters/` is what a trigger gave up since its
+sink couldn't say yes or no: the function `replay` sends it again, and finds it in the order of its keys, however much lies under the other prefix.
 
 The body is the record's bytes, or the refused part of them; the metadata are the event's attributes, names without `ce-`. The day is that on which the record
 came in (UTC), not that of its death, so the same letter is the same object whenever it is delivered, and a later one of the same part takes its place.
@@ -15,17 +19,18 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, Self
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from shared import envelope
-from shared.contract import Reason
+from shared.contract import RETRIED, Reason
 from shared.envelope import Record
 from shared.errors import Refused
 
 PREFIX: Final = "dead-letters/"
+WAITING: Final = "waiting-letters/"
 UNKNOWN: Final = "unknown"
 """Tenant of what isn't an event of ours; sink of what nobody says who refused it."""
 
@@ -41,30 +46,50 @@ _MOST_METADATA: Final = 2000
 """Bytes of names and values that S3 keeps with an object: 2 KB, the server's own included."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
-_PART: Final = re.compile(r"\d+(\.\d+)*", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NO_DAY: Final = "0000-00-00"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a letter lies, and so what a listing tells of it. `id`: the record's, with its part; of unknown ones a digest."""
+    """Where a letter lies, and so what a listing tells of it. `id`: the record's, with its part; of unknown ones a digest.
+
+    `put_off`: None for one that stays; of one that waits, how often it was sent again and had to go on waiting.
+    """
 
     tenant_id: str
     sink: str
     day: str
     id: str
+    put_off: int | None = None
 
     @property
     def key(self) -> str:
         """The object's key."""
-        return f"{PREFIX}{self.tenant_id}/{self.sink}/{self.day}/{self.id}"
+        if self.put_off is None:
+            return f"{PREFIX}{self.tenant_id}/{self.sink}/{self.day}/{self.id}"
+        return f"{waiting_for(self.sink)}{self.put_off:06}/{self.day}/{self.id}/{self.tenant_id}"
 
     @classmethod
     def of(cls, key: str) -> Self | None:
         """None for a key that isn't a letter's."""
-        parts = key.removeprefix(PREFIX).split("/")
-        return cls(*parts) if key.startswith(PREFIX) and len(parts) == 4 and all(parts) else None
+        top, *parts = key.split("/")
+        match parts if all(parts) else ():
+            case [tenant_id, sink, day, id_] if f"{top}/" == PREFIX:
+                return cls(tenant_id, sink, day, id_)
+            case [sink, put_off, day, id_, tenant_id] if f"{top}/" == WAITING and put_off.isascii() and put_off.isdigit():
+                return cls(tenant_id, sink, day, id_, int(put_off))
+        return None
+
+
+def is_sink(name: str) -> bool:
+    """Whether letters may wait for a function of this name: nothing but sinks is sent any."""
+    return name.startswith("sink_") and _NAME.fullmatch(name) is not None
+
+
+def waiting_for(sink: str) -> str:
+    """What the keys of all letters begin with that wait for a sink, those put off least often first, and of these the oldest."""
+    return f"{WAITING}{sink}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +107,9 @@ def from_event(headers: Mapping[str, str], body: bytes) -> Letter:
     attributes = {**given, **_death(given)}
     attributes.pop("knativeerrordata", None)  # read: it is the detail now
     try:
-        place = _place(envelope.from_event(headers, body), attributes["sink"])
-    except (Refused, ValueError) as error:
-        attributes.update(reason=Reason.NOT_AN_EVENT, detail=_printable(str(error)))
+        place = _place(envelope.from_event(headers, body), attributes["sink"], attributes["reason"])
+    except Refused as refused:
+        attributes.update(reason=Reason.NOT_AN_EVENT, detail=_printable(str(refused)))
         # Equal deliveries are equal letters: Kafka's partition and offset are among the attributes.
         digest = sha256(repr(sorted(given.items())).encode() + body).hexdigest()[:32]
         place = Place(UNKNOWN, attributes["sink"], _day(given.get("time", "")) or _NO_DAY, digest)
@@ -109,27 +134,31 @@ def event(letter: Letter) -> dict[str, str] | None:
     return envelope.event_headers({name: value for name, value in letter.attributes.items() if name not in _DEATH})
 
 
-def _place(record: Record, sink: str) -> Place:
-    """Raises ValueError when something in its key isn't what it should be."""
-    identity, part, day = str(UUID(record.id)), record.extensions.get("part", ""), _day(record.time)
-    if not day or not (not part or _PART.fullmatch(part)):
-        raise ValueError(f"no time or no part: {record.time!r} {part!r}")
-    return Place(record.tenant_id, sink, day, f"{identity}.{part}" if part else identity)
+def _place(record: Record, sink: str, reason: str) -> Place:
+    """What its key is made of was checked with the event."""
+    day = datetime.fromisoformat(record.time).astimezone(UTC).date().isoformat()
+    waits = reason == Reason.RETRIES_RAN_OUT and is_sink(sink)
+    return Place(record.tenant_id, sink, day, ".".join(filter(None, (record.id, record.extensions.get("part")))), 0 if waits else None)
 
 
-def told(letter: Letter, news: Mapping[str, str]) -> Letter:
-    """The same letter, with what a sink said of it now."""
-    return replace(letter, attributes=_fitting({**letter.attributes, **{name: _printable(text) for name, text in news.items()}}))
+def refused_again(letter: Letter, news: Mapping[str, str]) -> Letter:
+    """The letter with what its sink says of it now (`status`, `reason`, `detail`). It stays, also if it has been waiting until now."""
+    attributes = {**letter.attributes, **{name: _printable(text) for name, text in news.items()}}
+    return replace(letter, place=replace(letter.place, put_off=None), attributes=_fitting(attributes))
+
+
+def put_off(letter: Letter) -> Letter:
+    """A waiting letter for another time: behind all that were put off less often. The same, whoever puts it off."""
+    return replace(letter, place=replace(letter.place, put_off=(letter.place.put_off or 0) + 1))
 
 
 def _death(given: Mapping[str, str]) -> dict[str, str]:
     """Who refused it, why, and what was said, as far as the letter tells."""
     code, said = given.get("knativeerrorcode", ""), _printable(_decoded(given.get("knativeerrordata", "")))
-    # A refusal that no retry can mend, else a trigger has given up.
-    refused = len(code) == 3 and code.startswith("4") and code not in {"404", "408", "409", "429"}
+    refused = len(code) == 3 and code.startswith("4") and code not in map(str, RETRIED)  # else a trigger has given up
     told = {
         "sink": given.get("sink") or _sink_at(given.get("knativeerrordest", "")),
-        "reason": given.get("reason") or (Reason.INVALID if refused else Reason.UNAVAILABLE),
+        "reason": given.get("reason") or (Reason.INVALID if refused else Reason.RETRIES_RAN_OUT),
         "status": given.get("status") or code,
         "detail": given.get("detail") or said,
     }

@@ -3,6 +3,8 @@
 A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no value printed.
 """
 
+from typing import Annotated
+
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -59,6 +61,10 @@ class Sessions(Database):
     session_hours: float = Field(default=12.0, gt=0)
     reads_per_tenant: int = Field(default=20, gt=0)
     """Reads of one tenant under way at the same time in each instance."""
+    tails_per_tenant: int = Field(default=10, gt=0)
+    """The same of tails."""
+    read_days: float = Field(default=31.0, gt=0)
+    """Longest time range of one read."""
     loki_url: str
     prom_label_proxy_url: str
     tempo_url: str
@@ -112,6 +118,17 @@ class TempoSink(Sink):
     """Tempo's OTLP/gRPC receiver (host:port)."""
 
     tempo_otlp_endpoint: str
+    tempo_wal_seconds: float = Field(default=0.0, ge=0, le=10)
+    """How long after its yes a single Tempo has the spans in its log, flush checks and a margin: only then is an event answered. 0: not waited for,
+    where several ingesters have each span."""
+    tempo_url: str = ""
+    """Needed when that is waited for: Tempo's HTTP, for `/metrics`."""
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> "TempoSink":
+        if self.tempo_wal_seconds and not self.tempo_url:
+            raise ValueError("TEMPO_WAL_SECONDS needs TEMPO_URL")
+        return self
 
 
 class ObjectStore(Settings):
@@ -125,6 +142,26 @@ class ObjectStore(Settings):
     aws_access_key_id: SecretStr | None = None
     """Without key and secret: the role that the platform gives the function."""
     aws_secret_access_key: SecretStr | None = None
+
+
+class SinkUrls(Settings):
+    """Whoever calls sinks by their names."""
+
+    sink_urls: dict[str, str] | Annotated[str, Field(pattern=r"^https?://.*\{sink\}")]
+    """JSON, `{"sink_loki": "http://…"}`, or one for all in which `{sink}` stands for the name with hyphens: `http://{sink}.telemetry.svc.cluster.local`."""
+
+    def sink_url(self, sink: str) -> str:
+        """A sink's; empty for one that isn't among them."""
+        return self.sink_urls.get(sink, "") if isinstance(self.sink_urls, dict) else self.sink_urls.replace("{sink}", sink.replace("_", "-"))
+
+
+class Replay(ObjectStore, SinkUrls):
+    """Dead letters to their sinks again."""
+
+    replay_seconds: float = Field(default=20.0, gt=0)
+    """After which a tick sends no further letter."""
+    replay_timeout_seconds: float = Field(default=30.0, gt=0)
+    """Until a sink must have answered."""
 
 
 class ArchiveSink(Sink, ObjectStore):

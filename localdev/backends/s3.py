@@ -2,7 +2,9 @@
 
 import os
 import secrets
+from contextlib import suppress
 from functools import partial
+from tempfile import NamedTemporaryFile
 
 from localdev.backends import folders, probe
 from localdev.install import servers
@@ -21,12 +23,13 @@ def url() -> str:
 
 
 def secret_key() -> str:
-    """Of the one account: made once per `.local`, for its owner alone."""
+    """Of the one account: made once per `.local`, for its owner alone; whole at once, since several services ask for it at the same time."""
     path = local() / "s3.secret"
     if not path.exists():
-        folders.make(path.parent)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with NamedTemporaryFile("w", dir=folders.make(path.parent)) as file, suppress(FileExistsError):
             file.write(secrets.token_hex(16))
+            file.flush()
+            os.link(file.name, path)
     return path.read_text()
 
 

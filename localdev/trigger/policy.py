@@ -6,9 +6,10 @@ longest wait is short, since on a laptop a backend is back soon. `Retry-After` i
 
 from enum import StrEnum
 
+from shared.contract import RETRIED
+
 BASE_SECONDS = 0.1
 CAP_SECONDS = 5.0
-_RETRIED = frozenset({404, 408, 409, 429})
 
 
 class Verdict(StrEnum):
@@ -21,7 +22,7 @@ class Verdict(StrEnum):
 
 def verdict(status: int | None) -> Verdict:
     """By the HTTP status; None stands for no answer at all."""
-    if status is None or status in _RETRIED or status >= 500:
+    if status is None or status in RETRIED or status >= 500:
         return Verdict.RETRY
     return Verdict.DONE if 200 <= status < 300 else Verdict.DEAD
 

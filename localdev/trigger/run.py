@@ -1,4 +1,4 @@
-"""The trigger process: one subscription per event function, and an HTTP port for readiness and metrics."""
+"""The trigger process: one subscription per event function, a timer per function that wants one, and an HTTP port for readiness and metrics."""
 
 import asyncio
 import signal
@@ -15,6 +15,8 @@ from localdev.trigger.dead_letters import DeadLetters
 from localdev.trigger.delivery import Delivery
 from localdev.trigger.lag import Lag
 from localdev.trigger.subscription import Subscription
+from localdev.trigger.timer import Timer
+from shared import garbage
 
 IDLE_SECONDS = 15.0
 """An unused connection is closed after this; shorter than the functions' server waits, so that it never closes one just as we use it."""
@@ -27,7 +29,7 @@ async def run(functions: Iterable[Function], bootstrap_servers: str, port: int) 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)))
-        dead_letters = DeadLetters(bootstrap_servers)
+        functions, dead_letters = list(functions), DeadLetters(bootstrap_servers)
         subscriptions = [
             Subscription(function, function.trigger, bootstrap_servers, Delivery(function, session, dead_letters).deliver)
             for function in functions
@@ -37,8 +39,12 @@ async def run(functions: Iterable[Function], bootstrap_servers: str, port: int) 
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", port).start()
+        for function in functions:
+            if function.every:
+                await stack.enter_async_context(Timer(function.url, function.every, session))
         for subscription in subscriptions:
             subscription.start()
+        garbage.collect_less()
         await _until_stopped(stop, subscriptions)
 
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import time_ns
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
@@ -18,7 +20,7 @@ from localdev import backfill, dead_letters, topics
 from localdev.backends import s3
 from shared import archive, envelope
 from shared.contract import EventType, Reason, Topic
-from shared.dead_letters import PREFIX
+from shared.dead_letters import PREFIX, WAITING
 from shared.envelope import Dead, Record
 from shared.object_store import ObjectStore
 from tests import batches
@@ -159,3 +161,25 @@ def test_a_lost_index_is_fed_again_from_topic_and_archive(tenant: Tenant, capsys
     assert run(backfill.main, *feed) == 0
     assert "comes from the archive" in capsys.readouterr().err
     assert tenant.seen() == words
+
+
+def test_letter_whose_retries_ran_out_is_replayed_by_itself(stack: Stack) -> None:
+    """As Knative's dead-letter sink hands it over; one that was refused stays."""
+    tenant_id, now = str(uuid4()), time_ns()
+    waits, refused = (batches.record(EventType.LOGS, batches.logs(word, at=now), tenant_id) for word in ("waits", "refused"))
+    for record, code in ((waits, "503"), (refused, "400")):
+        death = {"ce-knativeerrordest": "http://sink-loki.telemetry.svc.cluster.local", "ce-knativeerrorcode": code}
+        url = f"{stack.functions['dead_letter']}/"
+        with urlopen(Request(url, record.value, batches.headers(record) | death, method="POST")) as answer:  # noqa: S310 loopback
+            assert answer.status == 204
+
+    def in_loki() -> list[str]:
+        parameters = urlencode({"query": '{service_name="checkout"}', "start": now - 10**9, "end": now + 10**9})
+        asked = Request(f"{stack.backends['loki']}/loki/api/v1/query_range?{parameters}", headers={"X-Scope-OrgID": tenant_id})  # noqa: S310 loopback
+        with urlopen(asked) as answer:  # noqa: S310 loopback
+            return [line for stream in json.loads(answer.read())["data"]["result"] for _, line, *_ in stream["values"]]
+
+    until(in_loki)
+    assert in_loki() == ["waits"]
+    until(lambda: not [key for key in Tenant("", tenant_id).objects(WAITING) if waits.id in key])
+    assert [key.rpartition("/")[2] for key in Tenant("", tenant_id).objects(f"{PREFIX}{tenant_id}/")] == [refused.id]

@@ -64,6 +64,18 @@ def test_letter_is_stored_once_with_all_that_is_known(client: TestClient, s3: S3
 
 
 @in_s3
+@pytest.mark.parametrize(("code", "waits"), [("503", True), ("400", False)])
+def test_letter_whose_retries_ran_out_waits_for_its_sink(code: str, waits: bool, client: TestClient, s3: S3) -> None:
+    """Where the function `replay` looks; one that was refused doesn't."""
+    record = batches.record(EventType.LOGS, batches.logs("late"))
+    death = {"ce-knativeerrordest": "http://sink-loki.telemetry.svc.cluster.local", "ce-knativeerrorcode": code}
+    for _ in range(2):
+        assert client.post("/", content=record.value, headers=batches.headers(record) | death).status_code == 204
+    (key,) = [key for key in stored(s3, "") if record.id in key]
+    assert key == Place(record.tenant_id, "sink_loki", record.time[:10], record.id, 0 if waits else None).key
+
+
+@in_s3
 def test_what_is_no_event_is_stored_too(client: TestClient, s3: S3) -> None:
     assert client.post("/", content=b"??", headers={"ce-id": "1", "x-other": "2"}).status_code == 204
     assert client.post("/", content=b"").status_code == 204

@@ -124,6 +124,68 @@ def test_refusal_is_noted_and_the_letter_stays(sink: HttpBackend, s3: S3, record
     assert (now["status"], now["detail"], now["reason"], now["id"]) == ("422", "not like this", "not_an_event", record.id)
 
 
+def bury_waiting(s3: S3, record: Record) -> Letter:
+    death = {"ce-knativeerrordest": "http://sink-loki.telemetry.svc.cluster.local", "ce-knativeerrorcode": "503"}
+    letter = from_event(batches.headers(record) | death, record.value)
+    with_store(s3, lambda store: store.put(letter.place.key, letter.body, letter.attributes))
+    return letter
+
+
+@in_s3
+def test_letter_that_waits_for_its_sink_is_like_any_other(sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    """Listed, shown, replayed, purged, and only its tenant's; refused by request it waits no more."""
+    other = batches.record(EventType.LOGS, batches.logs("other"))
+    letter, others = bury_waiting(s3, record), bury_waiting(s3, other)
+    assert dead_letters.main(["list", "--tenant", record.tenant_id]) == dead_letters.main(["show", record.id]) == 0
+    shown = capsys.readouterr().out
+    assert "1 dead letters" in shown
+    assert "retries_ran_out" in shown
+    sink.answer = lambda _: Says(400, "no", {"kne-reason": "not_an_event"})
+    assert dead_letters.main(["replay", record.id]) == 1
+    assert kept(s3, letter.place) is None
+    now = kept(s3, replace(letter.place, put_off=None))
+    assert now
+    assert (now["reason"], now["detail"]) == ("not_an_event", "no")
+    assert dead_letters.main(["purge", "--tenant", other.tenant_id, "--yes"]) == 0
+    assert kept(s3, others.place) is None
+
+
+@in_s3
+def test_id_that_died_of_several_sinks_is_shown_for_each(sink: HttpBackend, s3: S3, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    bury_waiting(s3, record)
+    bury(s3, record, part="", detail="loki: 400 too old")
+    assert dead_letters.main(["show", record.id]) == 0
+    shown = capsys.readouterr().out
+    assert "loki: 400 too old" in shown
+    assert "retries_ran_out" in shown
+
+
+@in_s3
+def test_letters_of_a_cluster_reach_no_sink_of_this_machine(
+    sink: HttpBackend, s3: S3, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letter = bury(s3, record)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    assert "SINK_URLS" in capsys.readouterr().err
+    assert (sink.asked, kept(s3, letter.place) is not None) == ([], True)
+    monkeypatch.setenv("SINK_URLS", f'{{"sink_loki": "{sink.url}"}}')
+    assert dead_letters.main(["replay", letter.place.id]) == 0
+    assert kept(s3, letter.place) is None
+
+
+@in_s3
+@pytest.mark.parametrize("says", [Says(302, headers={"location": "/login"}), Says(200, "welcome"), Says(403, "not through this gateway")])
+def test_what_no_sink_would_say_is_no_answer(says: Says, sink: HttpBackend, s3: S3, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the URL is another's."""
+    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.2)
+    letter = bury(s3, record)
+    sink.answer = lambda asked: says if asked.path == "/" else Says(200)
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    assert kept(s3, letter.place) is not None
+
+
 @in_s3
 def test_sink_that_is_away_keeps_its_letters(
     sink: HttpBackend, s3: S3, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

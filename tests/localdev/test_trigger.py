@@ -22,6 +22,7 @@ from localdev.trigger.events import Event, KafkaHeaders, Record
 from localdev.trigger.lane import Lane
 from localdev.trigger.offsets import OffsetTracker
 from localdev.trigger.policy import Verdict
+from localdev.trigger.timer import Timer
 from shared import envelope
 from shared.contract import EventType, Source, Topic
 from shared.tenant import Tenant
@@ -426,3 +427,23 @@ async def test_retry_loop_logs_seldom(monkeypatch: pytest.MonkeyPatch, caplog: p
         assert await delivery.deliver(EVENT, asyncio.Event())
     lines = [line for line in caplog.records if line.name == "trigger"]
     assert (len(requests), len(lines)) == (101, 1)
+
+
+# Timer
+
+
+async def test_timer_calls_until_it_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the function answers; that it fails is said once, not each time."""
+    async with function_answering(200, 503, 503, 503, 200) as (url, requests), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(10), Timer(url, 0.01, session):
+            while len(requests) < 5:  # noqa: ASYNC110 nobody tells
+                await asyncio.sleep(0.01)
+        assert [request.method for request, _ in requests[:5]] == ["POST"] * 5
+    assert [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING] == ["tick not taken: 503"]
+
+
+async def test_timer_outlives_a_function_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(10), Timer("http://127.0.0.1:1", 0.001, session):
+        while not caplog.records:  # noqa: ASYNC110 nobody tells
+            await asyncio.sleep(0.001)
+    assert "tick not taken" in caplog.text

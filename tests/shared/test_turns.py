@@ -1,10 +1,10 @@
-"""What commands do for many records at a time."""
+"""Many tasks, a few at a time."""
 
 import asyncio
 
 import pytest
 
-from localdev import feed
+from shared.turns import turns
 
 
 async def test_no_more_than_allowed_are_under_way() -> None:
@@ -19,7 +19,7 @@ async def test_no_more_than_allowed_are_under_way() -> None:
         under_way -= 1
         done += 1
 
-    async with feed.turns(3) as start:
+    async with turns(3) as start:
         for _ in range(20):
             await start(work())
     assert (most, done) == (3, 20)
@@ -41,7 +41,7 @@ async def test_no_task_outlives_an_error(by: str) -> None:
         raise ValueError("task")
 
     async def run() -> None:
-        async with feed.turns(3) as start:
+        async with turns(3) as start:
             await start(work(1))
             await start(work(2))
             await asyncio.sleep(0)
