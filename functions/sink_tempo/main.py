@@ -1,4 +1,4 @@
-"""Event with a batch of spans → Tempo. 204 means that Tempo has every span, or the dead letters have it with a reason.
+"""Event with a batch of spans → Tempo. 204 means that Tempo has every span, in its log where that is waited for, or the dead letters have it with a reason.
 
 Source: OTLP/gRPC; equal spans are combined on read, so a redelivery adds nothing.
 """
@@ -11,7 +11,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.sink_tempo import answers, request
+from functions.sink_tempo import answers, request, wal
 from functions.sink_tempo.channel import Channel, Failed
 from shared import delivery, grouping
 from shared.breaker import Breaker
@@ -35,6 +35,8 @@ class Needs:
     """One call, for a tenant id."""
     together: grouping.Group[str, bytes, None]
     breaker: Breaker
+    through: wal.Through
+    """Around each call: until its yes counts."""
 
 
 @asynccontextmanager
@@ -43,10 +45,13 @@ async def start() -> AsyncIterator[Needs]:
     settings = TempoSink()
     publisher = Publisher(settings)
     try:
-        async with Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo:
+        async with (
+            Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo,
+            wal.opened(settings) as through,
+        ):
             breaker = Breaker("tempo")
             export = partial(_export, tempo, breaker)
-            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export), breaker)
+            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export), breaker, through)
     finally:
         await publisher.close()
 
@@ -64,12 +69,12 @@ async def store(needs: Needs, record: Record) -> Died:
     """Export a batch; what can never be stored is buried, alone."""
     tenant_id = request.tenant_of(record)
     way = Way(
-        partial(needs.export, tenant_id),
+        partial(needs.through, partial(needs.export, tenant_id)),
         halves.traces,
         lambda: needs.export(NOBODY, request.probe()),
         needs.breaker,
         partial(needs.delivery.bury, record),
-        first=partial(needs.together.do, tenant_id),
+        first=partial(needs.through, partial(needs.together.do, tenant_id)),
         limit=request.MOST_BYTES,
     )
     return await needs.isolation.run(record, way)

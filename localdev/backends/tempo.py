@@ -9,6 +9,9 @@ from localdev.service import Service
 
 _NAME = "tempo"
 
+WAL_SECONDS = "0.5"
+"""Until what it said yes to is in its log: `flush_check_period` in tempo.yml, five times."""
+
 
 def url() -> str:
     return f"http://127.0.0.1:{ports()['TEMPO_PORT']}"

@@ -1,5 +1,6 @@
 """sink_tempo through its ASGI app: what it asks of Tempo, and each of Tempo's answers."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -8,9 +9,13 @@ from starlette.testclient import TestClient
 
 from functions.sink_tempo import main
 from functions.sink_tempo.answers import ANSWERS
+from functions.sink_tempo.wal import Log
+from shared.breaker import FAILURES
 from shared.contract import EventType
-from tests import batches
-from tests.backends import GrpcBackend
+from shared.settings import TempoSink
+from shared.upstream import Upstream
+from tests import batches, waiting
+from tests.backends import GrpcBackend, HttpBackend, Says
 from tests.edges import Broker
 
 
@@ -104,3 +109,115 @@ def test_event_of_another_kind_is_refused(client: TestClient, tempo: GrpcBackend
     """A trigger on the wrong topic shows at once."""
     assert deliver(client, batches.logs("one"), EventType.LOGS) == 400
     assert not tempo.asked
+
+
+@pytest.fixture
+def http(backend: HttpBackend) -> HttpBackend:
+    """Tempo's HTTP: a process that started at 1."""
+    backend.answer = lambda _: started(1)
+    return backend
+
+
+@pytest.fixture
+def waits(broker: Broker, tempo: GrpcBackend, http: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """A sink that waits for Tempo's log."""
+    monkeypatch.setenv("TEMPO_OTLP_ENDPOINT", tempo.endpoint)
+    monkeypatch.setenv("TEMPO_URL", http.url)
+    monkeypatch.setenv("TEMPO_WAL_SECONDS", "0.2")
+    with TestClient(main.app) as client:
+        yield client
+
+
+def started(moment: int) -> Says:
+    """Tempo's metrics, of a process that started then."""
+    return Says(200, f"# HELP process_start_time_seconds Start time.\nprocess_start_time_seconds {moment}e+09\nprocess_threads 1\n")
+
+
+def test_yes_waits_for_a_check_after_the_push(waits: TestClient, tempo: GrpcBackend, http: HttpBackend) -> None:
+    """And another one was before it, of the same page."""
+    checks: list[int] = []
+
+    def answer(_: object) -> bytes:
+        checks.append(len(http.asked))
+        return b""
+
+    tempo.answer = answer
+    assert deliver(waits, batches.traces("one")) == 204
+    assert checks == [1]
+    assert [asked.path for asked in http.asked] == ["/metrics"] * 2
+
+
+def test_tempo_that_was_started_again_is_later(waits: TestClient, tempo: GrpcBackend, http: HttpBackend) -> None:
+    """The new process may not have the spans; it gets them with the next delivery."""
+    http.script = [started(1), started(2)]
+    http.answer = lambda _: started(2)
+    assert deliver(waits, batches.traces("one")) == 503
+    assert deliver(waits, batches.traces("one")) == 204
+    assert len(tempo.asked) == 2
+
+
+@pytest.mark.parametrize("says", [Says(500), Says(200, "another page"), Says(302, headers={"location": "/"})], ids=["error", "another page", "redirect"])
+def test_tempo_that_cannot_be_asked_is_later(waits: TestClient, http: HttpBackend, says: Says) -> None:
+    """Before the first push, or after one; and then it is the process that it was."""
+    http.script = [says, started(1), started(1), says]
+    assert [deliver(waits, batches.traces("one")) for _ in range(4)] == [503, 204, 503, 204]
+
+
+@pytest.mark.parametrize(("seen", "pushed"), [([1, 2], ["a", "a", "b"]), ([1, 1, 2], ["a", "b", "b"])], ids=["first", "second"])
+def test_redelivery_begins_where_spans_may_be_lost(waits: TestClient, tempo: GrpcBackend, http: HttpBackend, seen: list[int], pushed: list[str]) -> None:
+    """Of a batch that goes in two parts: at the one after which Tempo was started again."""
+    http.script = [started(moment) for moment in seen]
+    http.answer = lambda _: started(2)
+    record = batches.record(EventType.TRACES, batches.traces("a" * 2_000_000, "b" * 2_000_000))
+    assert [waits.post("/", content=record.value, headers=batches.headers(record)).status_code for _ in range(2)] == [503, 204]
+    assert [word[0] for asked in tempo.asked for word in batches.words(EventType.TRACES, asked.body)] == pushed
+
+
+def test_bad_span_is_alone_while_the_log_is_waited_for(waits: TestClient, tempo: GrpcBackend, broker: Broker) -> None:
+    """A refusal is no yes, and doesn't wait."""
+    tempo.answer = lambda asked: ("INVALID_ARGUMENT", "no") if "bad" in batches.words(EventType.TRACES, asked.body) else b""
+    assert deliver(waits, batches.traces("a", "bad", "b")) == 204
+    assert [batches.words(EventType.TRACES, letter.value) for letter in broker.messages] == [["bad"]]
+
+
+def test_breaker_opens_though_tempo_cannot_be_asked(waits: TestClient, tempo: GrpcBackend, http: HttpBackend) -> None:
+    """Pushes go on until it does: a check is no answer to one."""
+    http.answer = lambda _: Says(500)
+    tempo.answer = lambda _: ("UNAVAILABLE", "")
+    assert {deliver(waits, batches.traces("one")) for _ in range(FAILURES + 1)} == {503}
+    assert len(tempo.asked) == FAILURES
+
+
+async def test_many_share_a_check(http: HttpBackend) -> None:
+    """Two before the pushes, since the first of them began too early for the others, and then one for each moment at which some are due."""
+    async with Upstream(http.url, 5.0) as upstream:
+        log = Log(upstream, 0.4)
+        await asyncio.gather(*(log.through(push, b"") for _ in range(200)))
+    assert len(http.asked) < 10
+
+
+async def test_who_is_gone_leaves_the_check_to_the_others(http: HttpBackend) -> None:
+    """Cancelled while it asks for all."""
+    async with Upstream(http.url, 5.0) as upstream:
+        log = Log(upstream, 0.1)
+        await log.through(push, b"")
+        http.open.clear()
+        gone = asyncio.create_task(log.through(push, b""))
+        await asyncio.to_thread(waiting.until, lambda: len(http.asked) == 3)
+        stays = asyncio.create_task(log.through(push, b""))
+        gone.cancel()
+        http.open.set()
+        await asyncio.wait_for(stays, 10)
+    assert gone.cancelled()
+
+
+async def push(_: bytes) -> None:
+    """Tempo's yes."""
+
+
+def test_waiting_needs_somebody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong setting ends the start, not the first event."""
+    for name, value in {"KAFKA_BOOTSTRAP_SERVERS": "broker:9092", "TEMPO_OTLP_ENDPOINT": "tempo:4317", "TEMPO_WAL_SECONDS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="TEMPO_WAL_SECONDS needs TEMPO_URL"):
+        TempoSink()
