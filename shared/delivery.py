@@ -5,20 +5,22 @@ Writing a dead letter is a publish like any other; its failure is Later. How the
 """
 
 import asyncio
+import collections
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from time import monotonic
 from typing import Final
 
+from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from shared import bodies, envelope
-from shared.contract import MAX_RECORD_BYTES, Topic
+from shared.contract import MAX_RECORD_BYTES, EventType, Topic
 from shared.envelope import Dead, Record
 from shared.errors import Later, Refused
 from shared.publish import Publisher
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 DEAD_HEADER: Final = "obstack-dead-letters"
 """In a 204: something of the batch is a dead letter now. Whoever replays a letter learns by it that it died again, and whether as the same letter."""
+REASON_HEADER: Final = "kne-reason"
+"""In a refusal: why. A trigger makes the attribute `reason` of it, as KafkaSource does of each `kne-…`."""
 MOST_BYTES: Final = MAX_RECORD_BYTES + 65_536
 """Of an event's body; no record that we publish is larger."""
 LETTERS: Final = 500
@@ -44,8 +48,8 @@ class Died(StrEnum):
     WHOLE = "whole"
 
 
-Store = Callable[[Record], Awaitable[Sequence[Dead] | Died]]
-"""Stores a record's batch. Returns what can never be stored, or, if it has buried that itself (`Delivery.bury`), how much it was. Raises Later."""
+Store = Callable[[Record], Awaitable[Died]]
+"""Stores a record's batch, and buries what can never be stored (`Delivery.bury`); how much that was. Raises Later."""
 
 
 class Delivery:
@@ -61,17 +65,16 @@ class Delivery:
         record = envelope.from_event(request.headers, await bodies.read(request, MOST_BYTES, ()))
         logs.tenant_id.set(record.tenant_id)
         logs.record_id.set(record.id)
+        counts = _counts(record.type)
         try:
-            left = await store(record)
-            died = left if isinstance(left, Died) else await self._bury_all(record, left)
+            died = await store(record)
         except Later as later:
-            metrics.POSTPONED.labels(record.type).inc()
+            counts.postponed.inc()
             log.warning("postponed: %s", later)
             raise
-        metrics.DELIVERED.labels(record.type).inc()
-        metrics.DELIVERY_SECONDS.labels(record.type).observe(monotonic() - began)
-        with suppress(ValueError, TypeError, OverflowError):  # a time that can't be reckoned with: the batch is stored, and stays so
-            metrics.AGE_SECONDS.labels(record.type).observe((datetime.now(UTC) - datetime.fromisoformat(record.time)).total_seconds())
+        counts.delivered.inc()
+        counts.seconds.observe(monotonic() - began)
+        counts.age.observe((datetime.now(UTC) - datetime.fromisoformat(record.time)).total_seconds())
         return Response(status_code=204, headers={DEAD_HEADER: died} if died else None)
 
     async def bury(self, record: Record, dead: Sequence[Dead]) -> None:
@@ -82,14 +85,24 @@ class Delivery:
         del outcomes
         if failures:
             raise failures.pop()  # no name here for what is raised: its traceback holds this frame
-        for reason, count in Counter(one.reason for one in dead).items():
+        for reason, count in collections.Counter(one.reason for one in dead).items():
             metrics.DEAD.labels(reason).inc(count)
         log.error("%d dead letters, the first: %s: %s", len(dead), dead[0].reason, dead[0].detail)
 
-    async def _bury_all(self, record: Record, dead: Sequence[Dead]) -> Died:
-        for chunk in chunks(dead):
-            await self.bury(record, chunk)
-        return how_much(dead)
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """The metrics of one type of record: looking one up by its label costs more than counting."""
+
+    delivered: Counter
+    postponed: Counter
+    seconds: Histogram
+    age: Histogram
+
+
+@cache
+def _counts(kind: EventType) -> _Counts:
+    return _Counts(metrics.DELIVERED.labels(kind), metrics.POSTPONED.labels(kind), metrics.DELIVERY_SECONDS.labels(kind), metrics.AGE_SECONDS.labels(kind))
 
 
 def chunks(dead: Iterable[Dead]) -> Iterator[Sequence[Dead]]:
@@ -106,9 +119,7 @@ def chunks(dead: Iterable[Dead]) -> Iterator[Sequence[Dead]]:
 
 
 def how_much(dead: Sequence[Dead]) -> Died:
-    """Of the batch that these are of."""
-    if not dead:
-        return Died.NOTHING
+    """Of the batch that these are of; at least one."""
     return Died.PARTS if dead[0].part else Died.WHOLE
 
 
@@ -117,4 +128,4 @@ def refuse(_: Request, error: Refused | Later) -> Response:
     if isinstance(error, Later):
         return PlainTextResponse(str(error), 503, {"retry-after": str(error.retry_after)})
     log.error("refused: %s", error)
-    return PlainTextResponse(str(error), error.status, {"kne-reason": str(error.reason)})
+    return PlainTextResponse(str(error), error.status, {REASON_HEADER: str(error.reason)})

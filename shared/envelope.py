@@ -141,42 +141,50 @@ def event_headers(attributes: Mapping[str, str]) -> dict[str, str]:
     return {"content-type": PROTOBUF, **{f"ce-{name}": value for name, value in attributes.items()}}
 
 
-_KNOWN = frozenset({"specversion", "id", "type", "source", "time", "tenantid", "tokenid", "topic", "partitionkey", "traceparent", "indexperiod"})
-
-
 def from_event(headers: Mapping[str, str], body: bytes) -> Record:
     """The record that a trigger's request carries (HTTP protocol binding, binary mode; header names in lower case).
 
-    Raises Refused when it isn't an event of ours: a 4xx, which sends it to the dead letters at once and loudly, since redelivery can't mend it.
+    Sinks make names, ids and headers of what is in it and needn't look again. Raises Refused when it isn't an event of ours: a 4xx, which sends it to the dead
+    letters at once and loudly, since redelivery can't mend it.
     """
     attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
     if attributes.get("type") == _WRAPPED:
         raise Refused(Reason.NOT_AN_EVENT, "the trigger wrapped the record: it was published without valid CloudEvents headers, a defect of the publisher")
     try:
         _check(attributes)
+        take = attributes.pop
+        take("specversion", "")
+        kind, source, topic, tenant_id, index_period = _checked(take("type"), take("source"), take("topic"), take("tenantid"), take("indexperiod", Period.DAY))
         return Record(
-            id=str(UUID(attributes["id"])),
-            type=EventType(attributes["type"]),
-            source=Source(attributes["source"]),
-            time=attributes["time"],
-            tenant_id=str(UUID(attributes["tenantid"])),
-            token_id=attributes["tokenid"],
-            topic=Topic(attributes["topic"]),
-            key=attributes["partitionkey"],
+            id=str(UUID(take("id"))),
+            type=kind,
+            source=source,
+            time=take("time"),
+            tenant_id=tenant_id,
+            token_id=take("tokenid"),
+            topic=topic,
+            key=take("partitionkey"),
             value=body,
-            traceparent=attributes.get("traceparent", ""),
-            extensions={name: value for name, value in attributes.items() if name not in _KNOWN},
-            index_period=Period(attributes.get("indexperiod", Period.DAY)),
+            traceparent=take("traceparent", ""),
+            extensions=attributes,
+            index_period=index_period,
         )
     except (KeyError, ValueError) as error:
         raise Refused(Reason.NOT_AN_EVENT, f"not an event of this pipeline: {error}") from None
 
 
+@lru_cache(10_000)
+def _checked(kind: str, source: str, topic: str, tenant_id: str, index_period: str) -> tuple[EventType, Source, Topic, str, Period]:
+    """What a tenant's events of one signal have in common. Raises ValueError, which isn't remembered; so what is remembered is short."""
+    return EventType(kind), Source(source), Topic(topic), str(UUID(tenant_id)), Period(index_period)
+
+
 def _check(attributes: Mapping[str, str]) -> None:
-    """Sinks make names, ids and headers of them and needn't look again. Raises ValueError and KeyError."""
-    for name, value in attributes.items():
-        if not (value.isascii() and value.isprintable()):
-            raise ValueError(f"{name} isn't printable ASCII")
+    """Raises ValueError and KeyError."""
+    together = "".join(attributes.values())
+    if not (together.isascii() and together.isprintable()):
+        name = next(name for name, value in attributes.items() if not (value.isascii() and value.isprintable()))
+        raise ValueError(f"{name} isn't printable ASCII")
     moment = datetime.fromisoformat(attributes["time"])
     if moment.tzinfo is None or not 1970 <= moment.year < 9999:
         raise ValueError("its time names no zone, or a year that no record was received in")

@@ -133,7 +133,8 @@ class _Run:
                 await self._bury()
             if self._progress.waiting:
                 self._in_time()
-        await self._bury()
+        if self._progress.dead:
+            await self._bury()
 
     def _next(self) -> list[tuple[str, bytes]]:
         """The next parts to send, none of them larger than the limit unless it can't be cut."""

@@ -7,7 +7,6 @@ command line (`functions-framework --target handle`) what `start` opens is opene
 
 import asyncio
 import functools
-import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,7 +19,10 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from shared import garbage
+from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.memory import Memory
 from shared.settings import Settings
@@ -32,6 +34,7 @@ Needs = TypeVar("Needs")
 Start = Callable[[], AbstractAsyncContextManager[Needs]]
 Refuse = Callable[[Request, Refused | Later], Response]
 Handler = Callable[[Request], Awaitable[Response]]
+SocketHandler = Callable[[Request, WebSocket, Needs], Awaitable[None]]
 
 
 class Function(Generic[Needs]):
@@ -43,6 +46,7 @@ class Function(Generic[Needs]):
         self._opened: AbstractAsyncContextManager[Needs] | None = None
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
+        self._socket: SocketHandler[Needs] = _no_socket
         self._memory = Memory(Settings().memory_bytes)
         self._in_flight = 0
         metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
@@ -70,6 +74,11 @@ class Function(Generic[Needs]):
 
         return cast(Handler, guarded)
 
+    def socket(self, handle: SocketHandler[Needs]) -> SocketHandler[Needs]:
+        """Let `handle(handshake, socket, needs)` answer WebSockets. What it raises before it accepts answers the handshake, a GET like any other."""
+        self._socket = handle
+        return handle
+
     async def open(self) -> Needs:
         """What `start` made; opened once."""
         async with self._opening:
@@ -78,7 +87,7 @@ class Function(Generic[Needs]):
                 logs.configure(settings.function_name, settings.log_level)
                 self._opened = self._start()
                 self._needs = await self._opened.__aenter__()
-                _collect_less()
+                garbage.collect_less()
             return self._needs
 
     async def close(self) -> None:
@@ -98,12 +107,31 @@ class Function(Generic[Needs]):
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
                 await self._lifespan(receive, send)
+            elif scope["type"] == "websocket":
+                await self._answer_socket(scope, receive, send)
             elif scope["type"] == "http" and (answer := self._own(scope)):
                 await answer(scope, receive, send)
             else:
                 await serve(endpoint, scope, receive, send)
 
         return app
+
+    async def _answer_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scheme = "https" if scope["scheme"] == "wss" else "http"
+        socket, handshake = WebSocket(scope, receive, send), Request({**scope, "type": "http", "method": "GET", "scheme": scheme})
+        try:
+            await self._socket(handshake, socket, self._needs if self._needs is not None else await self.open())
+        except (Refused, Later) as error:
+            await socket.send_denial_response(self._refuse(handshake, error))
+        except WebSocketDisconnect:
+            pass
+        except Exception:  # a defect of ours
+            metrics.UNHANDLED.inc()
+            log.exception("unhandled error")
+            if socket.application_state is WebSocketState.CONNECTING:
+                await socket.send_denial_response(self._refuse(handshake, Later("internal error")))
+            elif socket.application_state is WebSocketState.CONNECTED:
+                await socket.close(1011)
 
     def _own(self, scope: Scope) -> Response | None:
         """Answer of the platform's own paths."""
@@ -134,16 +162,13 @@ class Function(Generic[Needs]):
                 return
 
 
+async def _no_socket(_: Request, __: WebSocket, ___: Any) -> None:
+    raise Refused(Reason.NOT_FOUND, "there is no WebSocket here", 404)
+
+
 REST_BYTES = 1024 * 1024
 REST_SECONDS = 5.0
 """What is taken of a body that nobody wants any more, so that its sender gets to read why."""
-
-
-def _collect_less() -> None:
-    """What is there after the start stays, and requests leave hardly any cycles behind: looking for them every 700 objects takes a twentieth of the CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
 
 
 async def serve(endpoint: Handler, scope: Scope, receive: Receive, send: Send) -> None:

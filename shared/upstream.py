@@ -9,15 +9,25 @@ from io import BytesIO
 import aiohttp
 from yarl import URL
 
+from shared import memory
 from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Trouble
 
 _ONE_GO = 1024 * 1024
 CONNECT_SECONDS = 2.0
+PING_SECONDS = 20.0
 
 
 class Slow(Trouble):
     """The backend was reached and didn't answer in time."""
+
+
+class TooLarge(Trouble):
+    """The backend's answer is longer than whoever asked takes."""
+
+
+class Declined(Exception):
+    """The backend answered a WebSocket's handshake with something else; what, says asking without one."""
 
 
 class _Dropped(Trouble):
@@ -50,6 +60,7 @@ class Upstream:
     def __init__(self, url: str, timeout: float, connections: int = 64) -> None:
         """timeout: seconds for an answer as a whole (`post`), or for each part of one (`open`). `connections`: most at a time, 0 for no limit."""
         self.url = url.rstrip("/")
+        self._name = str(URL(self.url).with_user(None))  # for messages: a URL may have a password
         # `connect` bounds the wait for one of the pool's connections, too: whoever reads slowly keeps one, and must not keep others waiting for ever.
         self._unread = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=timeout)
         self._session = aiohttp.ClientSession(
@@ -76,11 +87,13 @@ class Upstream:
         try:
             # aiohttp writes bytes in one go and warns when they are many; a stream it writes bit by bit, with Content-Length all the same.
             data = BytesIO(body) if len(body) > _ONE_GO else body
-            async with self._session.post(self.url + path, data=data, headers=headers) as response:
-                return Answer(response.status, response.headers, await response.read())
+            # A redirect is an answer: followed, the POST would become a GET, and the yes to that be taken for the backend's.
+            response = await self._session.post(self.url + path, data=data, headers=headers, allow_redirects=False)
+            # Read it lets its connection go, and closes it when that fails; a context manager would only cost.
+            return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             dropped = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
-            raise (_Dropped if dropped else Trouble)(f"{self.url}: {type(error).__name__}") from error
+            raise (_Dropped if dropped else Trouble)(f"{self._name}: {type(error).__name__}") from error
 
     async def open(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> aiohttp.ClientResponse:
         """The answer, not yet read and encoded as it came; whoever asked reads and closes it. `path` (with its query string) is sent as it is.
@@ -90,8 +103,39 @@ class Upstream:
         url = URL(self.url + path, encoded=True)
         try:
             return await self._session.request(method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread)
-        except aiohttp.ServerTimeoutError as error:
-            kind = Trouble if isinstance(error, aiohttp.ConnectionTimeoutError) else Slow
-            raise kind(f"{self.url}: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Trouble(f"{self.url}: {type(error).__name__}") from error
+            raise _trouble(self._name, error) from error
+
+    async def read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
+        """The body of an answer that was opened, counted in the request's memory; closes it. Raises Trouble (broken off, over `most` bytes), Slow, Later."""
+        body = bytearray()
+        try:
+            async for chunk in response.content.iter_any():
+                memory.add(len(chunk))
+                body += chunk
+                if len(body) > most:
+                    raise TooLarge(f"{self._name}: an answer over {most} bytes")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _trouble(self._name, error) from error
+        finally:
+            response.close()  # no harm to a connection whose answer was read to its end: that one is kept
+        return bytes(body)
+
+    async def socket(self, path: str, headers: Mapping[str, str], max_bytes: int) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket of the backend's, for messages of at most `max_bytes`; whoever asked closes it. A backend that answers no ping ends it.
+
+        Raises Declined when it answers the handshake otherwise, and as `open` does.
+        """
+        url = URL(self.url + path, encoded=True)
+        ending = aiohttp.ClientWSTimeout(ws_close=CONNECT_SECONDS)
+        try:
+            return await self._session.ws_connect(url, headers=headers, max_msg_size=max_bytes, heartbeat=PING_SECONDS, timeout=ending)
+        except aiohttp.WSServerHandshakeError as error:
+            raise Declined(f"{self._name}: answered {error.status}") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _trouble(self._name, error) from error
+
+
+def _trouble(url: str, error: Exception) -> Trouble:
+    slow = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+    return (Slow if slow else Trouble)(f"{url}: {type(error).__name__}")

@@ -59,10 +59,11 @@ def means(table: Sequence[Row], code: int | str, message: str) -> Means | Refusa
 
 def judge(table: Sequence[Row], code: int | str, message: str, backend: str, retry_after: int = RETRY_AFTER_SECONDS) -> None:
     """Return when the answer means done. Raises Never and Later."""
-    verdict, said = means(table, code, message), f"{backend}: {code} {message[:400]}"
+    verdict = means(table, code, message)
+    if verdict is Means.DONE:
+        return
+    said = f"{backend}: {code} {message[:400]}"
     match verdict:
-        case Means.DONE:
-            return
         case Refusal():
             raise Never(verdict.reason, said, verdict.named, str(code))
         case Means.BUSY:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
 
 from functions.ingest_otlp_grpc import answers
+from shared import garbage
 from shared.codecs import otlp
 from shared.contract import MAX_BODY_BYTES, Reason, Source
 from shared.errors import Later, Refused
@@ -94,6 +95,7 @@ async def serve() -> None:
         await server.start()
         start_http_server(settings.metrics_port, settings.host)
         await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+        garbage.collect_less()
         log.info("serving on %s:%d", settings.host, settings.port)
         await stopped.wait()
         await checks.enter_graceful_shutdown()

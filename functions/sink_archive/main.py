@@ -1,6 +1,6 @@
 """Event with a batch of any signal → object in S3, byte for byte, for `./task backfill`. 204 means that it is stored. Off by default."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from shared import archive, delivery, envelope
 from shared.breaker import Breaker
-from shared.delivery import Delivery
-from shared.envelope import Dead, Record
+from shared.delivery import Delivery, Died
+from shared.envelope import Record
 from shared.object_store import ObjectStore
 from shared.publish import Publisher
 from shared.runtime import Function
@@ -49,12 +49,12 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> Sequence[Dead]:
+async def store(needs: Needs, record: Record) -> Died:
     """Store a batch; no batch is one that S3 would never take. Raises Refused and Later."""
     key = archive.key(record)
     with needs.breaker.closed():
         await needs.store.put(key, record.value, envelope.attributes(record))
-    return ()
+    return Died.NOTHING
 
 
 app = function.app(__name__)

@@ -5,9 +5,8 @@ There is no third way out but being told to stop, so nothing is ever dropped. Re
 
 import asyncio
 import logging
-import random
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from time import monotonic
 from typing import Protocol
@@ -17,6 +16,7 @@ import aiohttp
 from localdev.functions import Function
 from localdev.trigger import metrics, policy
 from localdev.trigger.events import Event, KafkaHeaders, dead_letter_headers
+from localdev.trigger.patience import Patience
 from localdev.trigger.policy import Verdict
 
 log = logging.getLogger("trigger")
@@ -42,7 +42,7 @@ class Answer:
     """What came back; status None when nothing did."""
 
     status: int | None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     error: str = ""
 
@@ -56,6 +56,9 @@ class Delivery:
         self._session = session
         self._dead_letters = dead_letters
         self._timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        self._seconds = metrics.SECONDS.labels(self._name)
+        self._deliveries = {verdict: metrics.DELIVERIES.labels(self._name, verdict) for verdict in Verdict}
+        self._patience = Patience()
         self._next_complaint = 0.0
         self._tries_since = 0
 
@@ -63,36 +66,38 @@ class Delivery:
         """True once the event is in good hands; false when `closing` was set before."""
         retry = 0
         while not closing.is_set():
-            answer = await self._post(_tried(event, retry + 1))
+            answer = await self._post(event, retry + 1)
             meaning = policy.verdict(answer.status)
-            metrics.DELIVERIES.labels(self._name, meaning).inc()
+            self._deliveries[meaning].inc()
             if meaning is Verdict.DONE or (meaning is Verdict.DEAD and await self._bury(event, retry + 1, answer)):
+                self._patience.taken()
                 return True
             self._complain(event, answer)
             metrics.RETRIES.labels(self._name).inc()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closing.wait(), policy.delay(retry, random.random()))  # noqa: S311 jitter
+            await self._patience.wait(retry, closing)
             retry += 1
         return False
 
-    async def _post(self, event: Event) -> Answer:
+    async def _post(self, event: Event, attempts: int) -> Answer:
         data = event.body if len(event.body) < _BIG_BODY else BytesIO(event.body)
+        headers, began = _tried(event, attempts), monotonic()
         try:
-            with metrics.SECONDS.labels(self._name).time():
-                async with self._session.post(
-                    self._url, data=data, headers=event.headers, timeout=self._timeout, allow_redirects=False, skip_auto_headers=_AUTOMATIC
-                ) as response:
-                    return Answer(response.status, tuple(response.headers.items()), await response.read())
+            response = await self._session.post(
+                self._url, data=data, headers=headers, timeout=self._timeout, allow_redirects=False, skip_auto_headers=_AUTOMATIC
+            )
+            # Read it lets its connection go, and closes it when that fails; a context manager would only cost.
+            return Answer(response.status, response.headers, await response.read())
         except TimeoutError:
             return Answer(None, error=f"no answer within {REQUEST_SECONDS:.0f} s")
         except aiohttp.ClientError as error:
             return Answer(None, error=str(error) or type(error).__name__)
+        finally:
+            self._seconds.observe(monotonic() - began)
 
     async def _bury(self, event: Event, attempts: int, answer: Answer) -> bool:
         # In a cluster the sink's name is the destination's host.
-        event = _tried(event, attempts)
-        event = replace(event, headers={**event.headers, "ce-sink": self._name})
-        headers = dead_letter_headers(event, self._url, answer.status or 0, answer.headers, answer.body)
+        event = replace(event, headers={**_tried(event, attempts), "ce-sink": self._name})
+        headers = dead_letter_headers(event, self._url, answer.status or 0, answer.headers.items(), answer.body)
         buried = await self._dead_letters.publish(event, headers)
         fields = {"target": self._name, "status": answer.status, "event": event.headers.get("ce-id")}
         if buried:
@@ -112,6 +117,6 @@ class Delivery:
         self._tries_since = 0
 
 
-def _tried(event: Event, attempts: int) -> Event:
-    """The event with the number of its attempt, unless it has one: that of a dead letter says how often its record was tried before it died."""
-    return replace(event, headers={"ce-attempts": str(attempts), **event.headers})
+def _tried(event: Event, attempts: int) -> dict[str, str]:
+    """The event's headers with the number of its attempt, unless it has one: that of a dead letter says how often its record was tried before it died."""
+    return {"ce-attempts": str(attempts), **event.headers}

@@ -70,7 +70,8 @@ def _text(value: bytes | None) -> str | None:
         text = value.decode() if value is not None else None
     except UnicodeDecodeError:
         return None
-    return None if text is None or _CONTROL.search(text) else text
+    # Mostly there is nothing in it but what is printable ASCII, which is quicker to see.
+    return text if text is not None and ((text.isascii() and text.isprintable()) or not _CONTROL.search(text)) else None
 
 
 def _attributes(headers: Mapping[str, str]) -> dict[str, str] | None:
@@ -79,7 +80,7 @@ def _attributes(headers: Mapping[str, str]) -> dict[str, str] | None:
     valid = (
         attributes.get("specversion") == "1.0"
         and all(attributes.get(name) for name in _REQUIRED)
-        and all(_NAME.fullmatch(name) for name in attributes)
+        and all(map(_NAME.fullmatch, attributes))
         and _URI_REFERENCE.fullmatch(attributes["source"])
         and attributes.get("subject") != ""
         and ("time" not in attributes or _TIME.fullmatch(attributes["time"]))

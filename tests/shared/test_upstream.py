@@ -10,6 +10,7 @@ import pytest
 from shared import upstream
 from shared.errors import Trouble
 from shared.upstream import Upstream
+from tests.backends import HttpBackend, Says
 
 
 @dataclass
@@ -102,3 +103,54 @@ async def test_nobody_waits_for_ever_for_a_connection_that_slow_readers_keep(mon
             await asyncio.wait_for(backend.open("GET", "/", {}), 3)
         kept.close()
         await asyncio.wait_for(closed.wait(), 3)
+
+
+async def test_redirection_is_not_followed() -> None:
+    """A POST would come back as a GET, and its 200 would pass for the backend's yes."""
+    with HttpBackend(lambda _: Says(302, headers={"location": "/login"})) as backend:
+        async with Upstream(backend.url, 1) as upstream:
+            assert (await upstream.post("/", b"x", {})).status == 302
+        assert [asked.method for asked in backend.asked] == ["POST"]
+
+
+@pytest.mark.parametrize("how", ["silent", "cancelled", "cut"])
+async def test_answer_that_breaks_off_keeps_no_connection(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one connection, the next request goes through all the same."""
+    monkeypatch.setattr(upstream, "CONNECT_SECONDS", 2)
+    begun = asyncio.Event()
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" + (b"o" if connections == 1 else b"ok"))
+        begun.set()
+        if how != "cut":
+            await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 0.3 if how == "silent" else 5, connections=1) as backend:
+        first = asyncio.create_task(backend.post("/", b"", {}))
+        await begun.wait()
+        if how == "cancelled":
+            await asyncio.sleep(0)
+            first.cancel()
+        with pytest.raises(asyncio.CancelledError if how == "cancelled" else Trouble):
+            await first
+        assert (await asyncio.wait_for(backend.post("/", b"", {}), 3)).body == b"ok"
+
+
+async def test_password_in_a_url_is_used_and_not_told() -> None:
+    """As an OpenSearch may have it."""
+    with HttpBackend() as backend:
+        async with Upstream(backend.url.replace("//", "//obstack:s3cret@"), 5) as there:
+            assert (await there.post("/", b"", {})).status == 204
+        assert backend.asked[0].headers["authorization"].startswith("Basic ")
+    async with Upstream("http://obstack:s3cret@127.0.0.1:1", 5) as away:
+        with pytest.raises(Trouble) as told:
+            await away.post("/", b"", {})
+    assert "127.0.0.1:1" in str(told.value)
+    assert "s3cret" not in str(told.value)
