@@ -1,6 +1,7 @@
-"""Answers of the query function: errors in the form of Prometheus' HTTP API, which Grafana shows, and the headers that every answer carries.
+"""Answers of the query function: errors in the form of the backend whose path was asked for, and the headers that every answer carries.
 
-Source: Prometheus HTTP API, § Format overview. Nothing that a tenant reads may be kept by a cache or be framed, sniffed or read by another origin.
+Loki and Tempo say what is wrong in a line of text. Prometheus has JSON for it (HTTP API, § Format overview), which our own paths use as well. Nothing
+that a tenant reads may be kept by a cache or be framed, sniffed or read by another origin.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from functions.query.routes import Backend, backend_of, path_of
 from shared.contract import JSON, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
@@ -47,17 +49,18 @@ def data(value: Any, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(orjson.dumps(value), status, {**DATA_HEADERS, **(headers or {})}, JSON)
 
 
-def refuse(_: Request, error: Refused | Later) -> Response:
-    """What went wrong: {"status": "error", "errorType", "error"}."""
+def refuse(request: Request, error: Refused | Later) -> Response:
+    """What went wrong: {"status": "error", "errorType", "error"}, or just the last in a line of text."""
+    as_text = backend_of(path_of(request)) in {Backend.LOKI, Backend.TEMPO}
     if isinstance(error, Later):
         metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
         status, kind = (504, "timeout") if isinstance(error, Slow) else (503, "unavailable")
-        return _error(status, kind, error.detail, {"retry-after": str(error.retry_after)})
+        return _error(as_text, status, kind, error.detail, {"retry-after": str(error.retry_after)})
     metrics.REFUSED.labels(error.reason).inc()
     headers = {"www-authenticate": 'Bearer realm="obstack"'} if error.status == 401 else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    return _error(error.status, _TYPES.get(error.status, "execution"), error.detail, headers)
+    return _error(as_text, error.status, _TYPES.get(error.status, "execution"), error.detail, headers)
 
 
 class TooMany(Refused):
@@ -68,5 +71,7 @@ class TooMany(Refused):
         self.retry_after = retry_after
 
 
-def _error(status: int, kind: str, detail: str, headers: Mapping[str, str]) -> Response:
+def _error(as_text: bool, status: int, kind: str, detail: str, headers: Mapping[str, str]) -> Response:
+    if as_text:
+        return Response(f"{detail}\n", status, {**DATA_HEADERS, **headers}, "text/plain; charset=utf-8")
     return data({"status": "error", "errorType": kind, "error": detail}, status, headers)

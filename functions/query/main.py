@@ -6,24 +6,29 @@ The only way to read: whoever asks is one tenant, which the session or the token
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from opensearchpy import AsyncOpenSearch
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
-from functions.query import answers, opensearch, relay, routes
+from functions.query import answers, metadata, opensearch, relay, routes
 from functions.query.reads import Reads
 from functions.query.routes import Backend
-from functions.query.session import Sessions
+from functions.query.session import Sessions, require_own_origin
 from functions.query.static import Page
+from functions.query.tail import Tails
+from functions.query.throttle import Throttle
 from functions.query.tokens import Tokens
+from functions.query.usage import OwnUsage
 from functions.query.users import Users
 from shared.auth import Authenticator, token_of
-from shared.contract import Scope
+from shared.contract import Reason, Scope
+from shared.errors import Refused
 from shared.runtime import Function
 from shared.settings import Sessions as Settings
 from shared.telemetry import logs
-from shared.upstream import Upstream
+from shared.upstream import Declined, Upstream
 from shared.usage import Usage
 
 
@@ -36,9 +41,11 @@ class Needs:
     usage: Usage
     sessions: Sessions
     own_tokens: Tokens
+    own_usage: OwnUsage
     reads: Reads
+    tails: Tails
     backends: Mapping[Backend, Upstream]
-    opensearch: AsyncOpenSearch
+    opensearch: Upstream
 
 
 @asynccontextmanager
@@ -51,10 +58,20 @@ async def start() -> AsyncIterator[Needs]:
         usage = await stack.enter_async_context(Usage(settings, tokens.database))
         users = await stack.enter_async_context(Users(settings, tokens.database))
         backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS, connections=0)) for name, url in urls.items()}
-        client = opensearch.connect(settings.opensearch_url)
-        stack.push_async_callback(client.close)
-        sessions = Sessions(settings, users)
-        yield Needs(Page(), tokens, usage, sessions, Tokens(sessions, tokens.database), Reads(settings.reads_per_tenant), backends, client)
+        search = await stack.enter_async_context(Upstream(settings.opensearch_url, opensearch.SECONDS, connections=0))
+        sessions = Sessions(settings, users, await stack.enter_async_context(Throttle(settings)))
+        yield Needs(
+            Page(),
+            tokens,
+            usage,
+            sessions,
+            Tokens(sessions, tokens.database),
+            OwnUsage(sessions, tokens.database),
+            Reads(settings.reads_per_tenant, days=settings.read_days),
+            Tails(backends[Backend.LOKI], settings.tails_per_tenant),
+            backends,
+            search,
+        )
 
 
 function = Function(start, answers.refuse)
@@ -64,26 +81,56 @@ function = Function(start, answers.refuse)
 async def handle(request: Request, needs: Needs) -> Response:
     """Answer one request."""
     path = routes.path_of(request)
-    if own := await needs.sessions.answer(request, path) or await needs.own_tokens.answer(request, path) or needs.page.answer(request, path):
+    if (
+        own := await needs.sessions.answer(request, path)
+        or await needs.own_tokens.answer(request, path)
+        or await needs.own_usage.answer(request, path)
+        or needs.page.answer(request, path)
+    ):
         return own
     if (request.method, path) == ("GET", opensearch.PATH):
         tenant_id = await reader(request, needs)
         with needs.reads.one(tenant_id):
-            return await opensearch.search(request, needs.opensearch, tenant_id)
+            return await opensearch.search(request, needs.opensearch, tenant_id, needs.reads.days)
     route, below = routes.find(request.method, path)
+    if route is routes.METADATA:
+        return await metadata.metadata(request, await reader(request, needs), needs.backends[route.backend], needs.reads)
     return await relay.relay(request, route, below, await reader(request, needs), needs.backends[route.backend], needs.reads)
 
 
-async def reader(request: Request, needs: Needs) -> str:
-    """The tenant that asks. A token decides when there is one, good or not; it never falls back to the cookie."""
-    if token_of(request.headers) or "authorization" in request.headers:
+@function.socket
+async def follow(request: Request, socket: WebSocket, needs: Needs) -> None:
+    """Answer one WebSocket. A browser lets any site open one and sends the cookie along, so a session's must come from our own page."""
+    route, below = routes.find("GET", routes.path_of(request))
+    if route is not routes.TAIL:
+        raise Refused(Reason.NOT_FOUND, "there is no such WebSocket", 404)
+    tenant_id, who = await reader(request, needs), partial(reader, request, needs, again=True)
+    if not _has_token(request):
+        require_own_origin(request)
+    try:
+        await needs.tails.follow(request, socket, below, tenant_id, who)
+    except Declined:  # what Loki has against the query it says without a WebSocket, too
+        await socket.send_denial_response(await relay.relay(request, route, below, tenant_id, needs.backends[route.backend], needs.reads))
+
+
+async def reader(request: Request, needs: Needs, *, again: bool = False) -> str:
+    """The tenant that asks. A token decides when there is one, good or not; it never falls back to the cookie. `again`: a read that was counted goes on.
+
+    Raises Refused (401, 403), Later.
+    """
+    if _has_token(request):
         tenant = await needs.tokens.tenant(request.headers, Scope.READ)
-        needs.usage.count(tenant, Scope.READ, 0, 0)
+        if not again:
+            needs.usage.count(tenant, Scope.READ, 0, 0)
         tenant_id = tenant.id
     else:
         tenant_id = (await needs.sessions.user(request)).tenant_id
     logs.tenant_id.set(tenant_id)
     return tenant_id
+
+
+def _has_token(request: Request) -> bool:
+    return bool(token_of(request.headers)) or "authorization" in request.headers
 
 
 app = function.app(__name__)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from functions.query.routes import REPEATED, Route
 from shared import bodies
 from shared.contract import Reason
 from shared.errors import Refused
@@ -32,6 +33,11 @@ async def read(request: Request) -> Pairs:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise Refused(Reason.MEDIA_TYPE, f"a POST read is a form: Content-Type must be {FORM}", 415)
     return pairs + _parse(await bodies.read(request, MAX_FORM, ()))
+
+
+async def wanted(request: Request, route: Route) -> Pairs:
+    """What the row knows of the request's parameters. Raises as `read` and `select`."""
+    return select(await read(request), route.parameters, REPEATED, route.needed)
 
 
 def select(pairs: Pairs, known: Collection[str], repeated: Collection[str], needed: str) -> Pairs:

@@ -1,7 +1,10 @@
 """One confined request to a backend, and its answer streamed back.
 
-To the backend go the tenant (set here, never taken over), Accept and Accept-Encoding, nothing else of the caller's: no cookie, no token, no header of his own.
-Back come status, body as encoded, and the few headers that describe it.
+To the backend go the tenant (set here, never taken over), Accept and Accept-Encoding, and Loki's one switch for the form of its answer; nothing else of the
+caller's: no cookie, no token, no header of his own. Back come status, body as encoded, and the few headers that describe it.
+
+An answer counts in no memory budget: of each one no more is held than the HTTP client's buffer (at most 128 KiB) and one chunk of it on its way out, since the
+backend isn't read from while the caller doesn't read; how many there are at a time is bounded (`reads`).
 """
 
 import logging
@@ -15,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from functions.query import parameters
+from functions.query import bounds, parameters
 from functions.query.answers import DATA_HEADERS
 from functions.query.reads import Reads
-from functions.query.routes import CONFINED_BY, REPEATED, Backend, Route
+from functions.query.routes import CONFINED_BY, Backend, Route
+from shared.contract import JSON
 from shared.errors import Later
 from shared.telemetry import metrics
 from shared.upstream import Slow, Upstream
@@ -28,6 +32,10 @@ log = logging.getLogger(__name__)
 SECONDS = 50.0
 """Of a backend's silence. Below the gateway's 60 s, so that the caller gets our 504 and not a cut connection."""
 
+MAX_WHOLE = 4 * 1024 * 1024
+"""Of an answer that one of ours is made of."""
+_FLAGS = ("x-loki-response-encoding-flags", "categorize-labels")
+"""By which Grafana is told a record's structured metadata and parsed labels apart from its stream's labels."""
 _RETURNED = ("content-type", "content-encoding", "content-length", "retry-after")
 
 
@@ -43,10 +51,12 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
 
     Raises Refused for parameters that can't be read or too many reads at a time, Later (or Slow) when the backend doesn't answer.
     """
-    pairs = parameters.select(await parameters.read(request), route.parameters, REPEATED, route.needed)
-    # Without an Accept-Encoding the HTTP client would ask for gzip on its own, and a caller who can't read it would get it.
-    headers = {"accept": request.headers.get("accept", "*/*"), "accept-encoding": request.headers.get("accept-encoding", "identity")}
-    headers[CONFINED_BY[route.backend]] = tenant_uuid(tenant_id)
+    pairs = await parameters.wanted(request, route)
+    if route.ranged:
+        bounds.check(dict(pairs), reads.days)
+    if route.backend is Backend.TEMPO:
+        bounds.check_traces(dict(pairs).get("limit", ""))
+    headers = _headers(request, route, tenant_id)
     with ExitStack() as until_the_end:
         until_the_end.enter_context(reads.one(tenant_id))
         response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
@@ -54,6 +64,37 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
         returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
         until_the_end.callback(response.close)
         return Streamed(response, {**returned, **DATA_HEADERS}, until_the_end.pop_all())
+
+
+async def connect(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, most_bytes: int) -> aiohttp.ClientWebSocketResponse:
+    """A WebSocket of the backend's as this tenant, with messages of at most `most_bytes`. Raises as `relay`, and Declined."""
+    pairs = await parameters.wanted(request, route)
+    try:
+        socket = await upstream.socket(f"{path}?{urlencode(pairs)}", _headers(request, route, tenant_id), most_bytes)
+    except Later as error:
+        raise _away(route.backend, error) from error
+    metrics.QUERIES.labels(route.backend, "1xx").inc()
+    return socket
+
+
+async def whole(backend: Backend, target: str, tenant_id: str, upstream: Upstream) -> tuple[int, bytes]:
+    """Status and body of a GET as this tenant, for an answer of our own to be made of it. Raises Later, Slow."""
+    headers = {"accept": JSON, "accept-encoding": "identity", CONFINED_BY[backend]: tenant_uuid(tenant_id)}
+    response = await _open(upstream, backend, "GET", target, headers, "")
+    metrics.QUERIES.labels(backend, f"{response.status // 100}xx").inc()
+    try:
+        return response.status, await upstream.read(response, MAX_WHOLE)
+    except Later as error:
+        raise _away(backend, error) from error
+
+
+def _headers(request: Request, route: Route, tenant_id: str) -> dict[str, str]:
+    # Without an Accept-Encoding the HTTP client would ask for gzip on its own, and a caller who can't read it would get it.
+    headers = {"accept": request.headers.get("accept", "*/*"), "accept-encoding": request.headers.get("accept-encoding", "identity")}
+    name, value = _FLAGS
+    if route.backend is Backend.LOKI and request.headers.get(name) == value:
+        headers[name] = value
+    return {**headers, CONFINED_BY[route.backend]: tenant_uuid(tenant_id)}
 
 
 async def _open(upstream: Upstream, backend: Backend, method: str, path: str, headers: dict[str, str], encoded: str) -> aiohttp.ClientResponse:

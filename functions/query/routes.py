@@ -40,13 +40,15 @@ REPEATED = frozenset({"match[]", "match"})
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One allowed read: `path` below `/query/<backend>`, with `{label}`, `{tag}` or `{trace}` in it; `needed`: the parameter it means nothing without."""
+    """One allowed read: `path` below `/query/<backend>`, with `{label}`, `{tag}` or `{trace}` in it; `needed`: the parameter it means nothing without;
+    `ranged`: whether its time range is bounded (`bounds`)."""
 
     backend: Backend
     path: str
     parameters: frozenset[str]
     needed: str = ""
     methods: frozenset[str] = frozenset({"GET"})
+    ranged: bool = False
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,26 +57,34 @@ class Route:
         object.__setattr__(self, "pattern", re.compile(below, re.ASCII))
 
 
-def _row(backend: Backend, path: str, parameters: str, *, needed: str = "", post: bool = False) -> Route:
-    return Route(backend, path, frozenset(parameters.split()), needed, frozenset({"GET", "POST"} if post else {"GET"}))
+def _row(backend: Backend, path: str, parameters: str, *, needed: str = "", post: bool = False, ranged: bool = False) -> Route:
+    return Route(backend, path, frozenset(parameters.split()), needed, frozenset({"GET", "POST"} if post else {"GET"}), ranged)
 
 
 def _loki(path: str, parameters: str, needed: str = "") -> Route:
     return _row(Backend.LOKI, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path)
 
 
-def _prometheus(path: str, parameters: str, needed: str = "") -> Route:
-    return _row(Backend.PROMETHEUS, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path)
+def _prometheus(path: str, parameters: str, needed: str = "", *, ranged: bool = False) -> Route:
+    return _row(Backend.PROMETHEUS, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path, ranged=ranged)
 
 
-def _tempo(path: str, parameters: str = "") -> Route:
-    return _row(Backend.TEMPO, f"/api/{path}", parameters)
+def _tempo(path: str, parameters: str = "", *, ranged: bool = False) -> Route:
+    return _row(Backend.TEMPO, f"/api/{path}", parameters, ranged=ranged)
 
+
+TAIL = _row(Backend.LOKI, "/api/v1/tail", "query limit start delay_for", needed="query")
+"""Answered by WebSocket (`tail`); a request without one gets Loki's own word on that."""
+METADATA = _row(Backend.PROMETHEUS, "/api/v1/metadata", "metric limit limit_per_metric")
+"""Answered by us (`metadata`)."""
 
 ALLOWED = (
+    TAIL,
+    METADATA,
     _loki("query", "query time limit direction", needed="query"),
     _loki("query_range", "query start end since step interval limit direction", needed="query"),
     _loki("labels", "start end since query"),
+    _loki("label", "start end since query"),
     _loki("label/{label}/values", "start end since query"),
     _loki("series", "match[] match start end since"),
     _loki("index/stats", "query start end", needed="query"),
@@ -84,17 +94,28 @@ ALLOWED = (
     _loki("detected_labels", "query start end since"),
     _loki("detected_fields", "query start end since step limit line_limit", needed="query"),
     _loki("detected_field/{label}/values", "query start end since step limit line_limit", needed="query"),
+    _loki("format_query", "query", needed="query"),
+    _row(Backend.LOKI, "/api/v1/drilldown-limits", ""),
+    _row(Backend.LOKI, "/api/v1/status/buildinfo", ""),
     _prometheus("query", "query time timeout limit lookback_delta stats", needed="query"),
-    _prometheus("query_range", "query start end step timeout limit lookback_delta stats", needed="query"),
-    _prometheus("query_exemplars", "query start end", needed="query"),
+    _prometheus("query_range", "query start end step timeout limit lookback_delta stats", needed="query", ranged=True),
+    _prometheus("query_exemplars", "query start end", needed="query", ranged=True),
     _prometheus("series", "match[] start end limit"),
     _prometheus("labels", "match[] start end limit"),
     _prometheus("label/{label}/values", "match[] start end limit"),
+    _prometheus("format_query", "query", needed="query"),
+    _prometheus("parse_query", "query", needed="query"),
+    _row(Backend.PROMETHEUS, "/api/v1/rules", "type"),
+    _row(Backend.PROMETHEUS, "/api/v1/alerts", ""),
+    _row(Backend.PROMETHEUS, "/api/v1/status/buildinfo", ""),
     _tempo("echo"),
+    _tempo("status/buildinfo"),
     _tempo("traces/{trace}", "start end"),
-    _tempo("search", "q tags minDuration maxDuration limit start end spss"),
+    _tempo("search", "q tags minDuration maxDuration limit start end spss", ranged=True),
     _tempo("search/tags", "start end scope"),
     _tempo("search/tag/{tag}/values", "start end q"),
+    _tempo("metrics/query_range", "q start end step since exemplars", ranged=True),
+    _tempo("metrics/query", "q start end since", ranged=True),
     _tempo("v2/traces/{trace}", "start end"),
     _tempo("v2/search/tags", "start end scope limit q"),
     _tempo("v2/search/tag/{tag}/values", "start end q limit"),
@@ -109,6 +130,11 @@ def path_of(request: Request) -> str:
     raw = request.scope.get("raw_path")
     path = raw.decode("latin-1") if raw else str(request.scope["path"])
     return path if path == QUERY_PREFIX or path.startswith(f"{QUERY_PREFIX}/") else QUERY_PREFIX + path
+
+
+def backend_of(path: str) -> Backend | None:
+    """Whose path it is, or would be. None for our own."""
+    return next((backend for base, backend, _ in _BASES if path.startswith(f"{base}/")), None)
 
 
 def find(method: str, path: str) -> tuple[Route, str]:

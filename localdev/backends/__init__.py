@@ -47,4 +47,5 @@ def install_steps() -> list[InstallStep]:
     first = [(name, wanted.pop(name)) for name in ("kafka", "postgres", "opensearch")]
     compiled: list[InstallStep] = [("collector", partial(servers.install, servers.collector))]
     compiled += [(name, wanted.pop(name)) for name in ("s3", "loki", "prometheus", "prom_label_proxy", "tempo")]
+    compiled += [(build.name, partial(servers.install, build)) for build in servers.clients()]
     return [*first, *compiled, *wanted.items()]

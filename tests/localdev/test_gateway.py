@@ -21,6 +21,7 @@ from localdev.gateway import config
 from localdev.gateway.headers import normalize
 from localdev.paths import STACK
 from tests.localdev.conftest import free_port
+from tests.waiting import until
 
 KONG: dict[str, Any] = yaml.safe_load((STACK / "kong" / "kong.yml").read_text())
 ROUTES = [(route["paths"][0], service["name"]) for service in KONG["services"] for route in service["routes"]]
@@ -480,3 +481,92 @@ async def test_access_log_holds_no_secrets(caplog: pytest.LogCaptureFixture) -> 
     assert (line["method"], line["path"], line["status"], line["bytes_in"], line["bytes"]) == ("POST", "/query/a", 200, 12, size)
     assert line["ms"] > 0
     assert "hidden" not in str(line)
+
+
+# WebSockets
+
+
+async def repeat(request: web.BaseRequest) -> web.StreamResponse:
+    """A function that says again what it hears, beginning with what it was asked for; "end" makes it close."""
+    socket = web.WebSocketResponse(autoping=False)
+    await socket.prepare(request)
+    await socket.send_json({"path": request.raw_path, "headers": [[name.decode(), value.decode()] for name, value in request.raw_headers]})
+    async for message in socket:
+        if message.type is aiohttp.WSMsgType.PING:
+            await socket.pong(message.data)
+        elif message.data == "end":
+            await socket.close(code=4321, message=b"as you say")
+        else:
+            await socket.send_str(message.data)
+    return socket
+
+
+async def test_websocket_passes_in_both_directions() -> None:
+    async with (
+        before(repeat) as gateway,
+        gateway.client.ws_connect(f"{gateway.url}/query/loki/api/v1/tail?query=x", headers={"x-scope-orgid": "forged"}) as socket,
+    ):
+        asked = json.loads(await socket.receive_str())
+        assert asked["path"] == "/query/loki/api/v1/tail?query=x"
+        assert "x-scope-orgid" not in seen(asked)
+        assert seen(asked)["x-request-id"]
+        for text in ("hello", "x" * 1_000_000, ""):
+            await socket.send_str(text)
+            assert await socket.receive_str() == text
+        await socket.send_str("end")
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 4321
+
+
+async def test_websocket_of_a_client_that_leaves_ends_at_the_function() -> None:
+    ended: list[int | None] = []
+
+    async def listen(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        ended.append(socket.close_code)
+        return socket
+
+    async with before(listen) as gateway:
+        socket = await gateway.client.ws_connect(f"{gateway.url}/query/")
+        await socket.close()
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /query/ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n")
+        writer.write(b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")
+        writer.transport.abort()
+        await asyncio.to_thread(until, lambda: 1000 in ended, 5)
+
+
+async def test_refused_handshake_is_an_answer_like_others() -> None:
+    async def refuse(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=429, headers={"retry-after": "1"}, text="over 10 tails")
+
+    async with before(refuse) as gateway:
+        asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg=="}
+        async with gateway.client.get(f"{gateway.url}/query/", headers=asked) as answer:
+            assert (answer.status, answer.headers["retry-after"], await answer.text()) == (429, "1", "over 10 tails")
+
+
+async def test_websocket_without_traffic_ends_after_kongs_read_timeout() -> None:
+    async with before(repeat, changed(read_timeout=200)) as gateway, gateway.client.ws_connect(f"{gateway.url}/query/") as socket:
+        await socket.receive_str()
+        async with asyncio.timeout(5):
+            assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE}
+        assert socket.close_code == 1006
+
+
+async def test_other_upgrades_are_not_passed_on() -> None:
+    async with before(mirror) as gateway, gateway.client.get(f"{gateway.url}/query/", headers={"Upgrade": "h2c", "Connection": "Upgrade"}) as answer:
+        assert "upgrade" not in seen(await answer.json())
+
+
+async def test_gateway_that_stops_ends_websockets() -> None:
+    async with before(repeat) as gateway:
+        socket = await gateway.client.ws_connect(f"{gateway.url}/query/")
+        await socket.receive_str()
+        gateway.stop.set()
+        async with asyncio.timeout(20):
+            await socket.receive()
+        await socket.close()

@@ -15,7 +15,7 @@ from localdev.install import versions
 from localdev.install.component import Component, locked, open_to_all
 from localdev.install.go_build import WRAPPERS, GoBuild, building, environment, remove_caches
 from localdev.install.process import TAIL_LINES, Run, failure
-from localdev.install.servers import collector, loki, prom_label_proxy, prometheus, tempo
+from localdev.install.servers import CLIENTS, collector, logcli, loki, prom_label_proxy, prometheus, promtool, tempo
 from localdev.paths import STACK, cache
 from localdev.ports import ports
 from localdev.service import InstallError
@@ -204,16 +204,23 @@ class TestRecipes:
         assert len(names) == len(set(names))
         assert names[:4] == ["kafka", "postgres", "opensearch", "collector"]
 
+    def test_customers_clients_are_compiled_after_their_servers_if_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(CLIENTS, "1")
+        names = [name for name, _ in install_steps()]
+        assert names.index("loki") < names.index("tempo") < names.index("logcli") < names.index("promtool")
+        monkeypatch.delenv(CLIENTS)
+        assert not {"logcli", "promtool"} & {name for name, _ in install_steps()}
+
     def test_only_what_refuses_root_is_unprivileged(self) -> None:
         assert {service.name for service in services() if service.unprivileged} == {"postgres", "opensearch"}
 
-    @pytest.mark.parametrize("build", [collector, loki, tempo], ids=lambda build: build.name)
+    @pytest.mark.parametrize("build", [collector, loki, logcli, tempo], ids=lambda build: build.name)
     def test_a_wrapper_is_complete_and_pins_its_server(self, build: GoBuild) -> None:
-        assert f" v{build.version}\n" in (WRAPPERS / build.name / "go.mod").read_text()
-        assert (WRAPPERS / build.name / "go.sum").exists()
+        assert f" v{build.version}\n" in (WRAPPERS / build.wrapper / "go.mod").read_text()
+        assert (WRAPPERS / build.wrapper / "go.sum").exists()
 
     def test_a_changed_flag_is_another_build(self) -> None:
-        assert len({build.binary() for build in (collector, loki, prometheus, tempo, prom_label_proxy)}) == 5
+        assert len({build.binary() for build in (collector, loki, logcli, prometheus, promtool, tempo, prom_label_proxy)}) == 7
 
     def test_locks_pin_what_versions_say(self) -> None:
         assert f" org.apache.kafka:kafka_2.13:{versions.KAFKA}\n" in (MAVEN / "kafka.lock").read_text()

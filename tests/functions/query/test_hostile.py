@@ -1,11 +1,11 @@
 """An attacker with a good account of his own tries for another tenant's data, or for what isn't his to ask."""
 
 import json
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 
-from functions.query import relay
+from functions.query import relay, routes
 from shared.tenant import Tenant
 from tests.conftest import Customer
 from tests.edges import Database
@@ -32,6 +32,22 @@ async def test_smuggled_tenant_headers_never_arrive(
         asked = getattr(world, backend).last
         assert asked.headers.getall(confined_by) == [acme.tenant_id]
         assert globex.tenant_id not in str(asked.headers)
+
+
+@pytest.mark.parametrize("route", [route for route in routes.ALLOWED if route is not routes.METADATA], ids=lambda route: f"{route.backend}{route.path}")
+async def test_every_read_goes_out_as_one_tenant(world: World, acme: Customer, globex: Customer, route: routes.Route) -> None:
+    """Whatever its row is: the reader's tenant once, nothing of another's but in a parameter's value, and no parameter that the row doesn't name."""
+    path = f"/query/{route.backend}" + route.path.replace("{label}", "job").replace("{tag}", "job").replace("{trace}", "abc")
+    given = urlencode([*((name, globex.tenant_id) for name in sorted(route.parameters - {"start", "end", "limit"})), ("tenant_id", globex.tenant_id)])
+    smuggled = [(name, globex.tenant_id) for name in ("X-Scope-OrgID", "X-Obstack-Tenant", "X-Scope-OrgID", "Ce-Tenantid", "X-Forwarded-Host", "Cookie")]
+    for method in route.methods:
+        headers = [*acme.headers.items(), *smuggled, *(FORM.items() if method == "POST" else ())]
+        answer = await world.ask(method, path if method == "POST" else f"{path}?{given}", headers, given.encode() if method == "POST" else b"")
+        asked = getattr(world, route.backend).last
+        assert (answer.status, asked.method) == (200, method)
+        assert asked.headers.getall(routes.CONFINED_BY[route.backend]) == [acme.tenant_id]
+        assert globex.tenant_id not in str(asked.headers) + asked.path
+        assert {name for name, _ in parse_qsl(asked.query or asked.body.decode())} <= route.parameters
 
 
 async def test_connection_header_cant_drop_the_tenant(world: World, acme: Customer) -> None:
@@ -70,19 +86,14 @@ async def _coroutine(tenant: Tenant) -> Tenant:
 
 
 NOWHERE = [
-    "/query/loki/api/v1/tail",
     "/query/loki/api/v1/push",
     "/query/loki/api/v1/delete",
     "/query/loki/api/v1/rules",
-    "/query/loki/api/v1/format_query",
     "/query/loki/config",
     "/query/loki/ready",
     "/query/loki/loki/loki/api/v1/labels",
     "/query/loki/otlp/v1/logs",
-    "/query/prometheus/api/v1/metadata",
     "/query/prometheus/api/v1/targets",
-    "/query/prometheus/api/v1/rules",
-    "/query/prometheus/api/v1/alerts",
     "/query/prometheus/api/v1/read",
     "/query/prometheus/api/v1/write",
     "/query/prometheus/api/v1/admin/tsdb/snapshot",
@@ -136,10 +147,10 @@ NOWHERE = [
 
 
 @pytest.mark.parametrize("target", NOWHERE)
-async def test_what_is_not_listed_is_404_in_json(world: World, acme: Customer, target: str) -> None:
+async def test_what_is_not_listed_is_404(world: World, acme: Customer, target: str) -> None:
     for method in ("GET", "POST"):
         answer = await world.ask(method, target, {**acme.headers, **FORM}, b"query=up" if method == "POST" else b"")
-        assert (answer.status, answer.json["errorType"]) == (404, "not_found")
+        assert answer.status == 404
     assert not world.asked
 
 
@@ -212,8 +223,8 @@ async def test_semicolons_hide_nothing(world: World, acme: Customer) -> None:
 async def test_unknown_parameters_stay_here(world: World, acme: Customer, globex: Customer) -> None:
     extra = f"tenant_id={globex.tenant_id}&X-Scope-OrgID={globex.tenant_id}&blockStart=0&mode=all&storeMatch=x&namespace=y"
     for backend, target, _ in READS:
-        await world.ask("GET", f"{target}?start=1&{extra}", acme.headers)
-        assert getattr(world, backend).last.query == "start=1"
+        await world.ask("GET", f"{target}?end=1&{extra}", acme.headers)
+        assert getattr(world, backend).last.query == "end=1"
 
 
 async def test_line_breaks_in_values_stay_in_their_value(world: World, acme: Customer) -> None:

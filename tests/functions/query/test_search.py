@@ -1,16 +1,18 @@
 """Full text: the request that is built, the page that is made of the answer."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from opensearchpy.exceptions import ConnectionTimeout
+from aiohttp import web
 
-from functions.query import opensearch, times
+from functions.query import main, opensearch, search_request, times
 from shared.errors import Refused
 from tests.conftest import Customer
-from tests.functions.query.world import World
+from tests.functions.query.world import World, serve
 
 SEARCH = "/query/api/logs/search"
 JSON = {"content-type": "application/json"}
@@ -69,7 +71,7 @@ async def test_record_that_says_little_is_a_hit_too(world: World, acme: Customer
 async def test_new_tenant_has_an_empty_list(world: World, acme: Customer) -> None:
     """Without an index OpenSearch answers with no shards and, asked to, without an error."""
     assert (await world.ask("GET", SEARCH, acme.headers)).json == {"total": 0, "total_exact": True, "hits": [], "next": None, "timeline": []}
-    assert set(world.opensearch.last.query.split("&")) == {"ignore_unavailable=true", "allow_no_indices=true", "expand_wildcards=open"}
+    assert {"ignore_unavailable=true", "allow_no_indices=true", "expand_wildcards=open"} < set(world.opensearch.last.query.split("&"))
 
 
 async def test_next_page_goes_on_where_the_last_ended(world: World, acme: Customer) -> None:
@@ -107,11 +109,10 @@ async def test_opensearch_away_is_503(world: World, acme: Customer) -> None:
 
 
 async def test_opensearch_slow_is_504(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def slow(*_: Any, **__: Any) -> None:
-        raise ConnectionTimeout("TIMEOUT", "x", TimeoutError())
-
-    monkeypatch.setattr("opensearchpy.AsyncOpenSearch.search", slow)
+    monkeypatch.setattr(opensearch, "SECONDS", 0.05)
+    world.opensearch.gate = asyncio.Event()
     answer = await world.ask("GET", SEARCH, acme.headers)
+    world.opensearch.gate.set()
     assert (answer.status, answer.json["errorType"]) == (504, "timeout")
 
 
@@ -136,6 +137,13 @@ async def test_search_refused_by_opensearch_is_400(world: World, acme: Customer)
         ({"from": "yesterday"}, "no time"),
         ({"to": "now+1h"}, "no time"),
         ({"q": "x" * 1001}, "characters"),
+        ({"service": "x" * 1025}, "characters"),
+        ({"severity": "warning"}, "severity must be one of trace, debug, info, warn, error, fatal"),
+        ({"sort": "body"}, "sort"),
+        ({"highlight": "yes"}, "highlight"),
+        ({"facets": "{}"}, "facets"),
+        ({"from": "now-32d"}, "over 31 days"),
+        ({"index": "logs-*"}, "unknown parameter"),
         ({"cursor": "x"}, "cursor"),
         ({"cursor": "é"}, "cursor"),
         ({"cursor": base64.urlsafe_b64encode(b'{"a":1}').decode()}, "cursor"),
@@ -146,15 +154,29 @@ async def test_search_refused_by_opensearch_is_400(world: World, acme: Customer)
 )
 def test_what_cant_be_read_is_refused(given: dict[str, str], said: str) -> None:
     with pytest.raises(Refused, match=said) as refused:
-        opensearch.build(given, "88888888-8888-4888-8888-888888888888", NOW)
+        search_request.read(list(given.items()), 31)
     assert refused.value.status == 400
 
 
-def test_request_is_built_of_checked_parts() -> None:
-    body = opensearch.build({"q": "payment declined", "from": "now-15m", "to": "now", "size": "500"}, "88888888-8888-4888-8888-888888888888", NOW)
+TENANT = "88888888-8888-4888-8888-888888888888"
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The body for these parameters, at NOW."""
+    monkeypatch.setattr(search_request, "time_ns", lambda: NOW)
+
+    def build(**given: str) -> Any:
+        return search_request.body(search_request.read([(name.rstrip("_"), value) for name, value in given.items()], 31), TENANT)
+
+    return build
+
+
+def test_request_is_built_of_checked_parts(built: Callable[..., Any]) -> None:
+    body = built(q="payment declined", from_="now-15m", to="now", size="500")
     assert body["size"] == 500
     assert body["query"]["bool"]["filter"] == [
-        {"term": {"tenant_id": "88888888-8888-4888-8888-888888888888"}},
+        {"term": {"tenant_id": TENANT}},
         {
             "range": {
                 "@timestamp": {
@@ -170,10 +192,99 @@ def test_request_is_built_of_checked_parts() -> None:
     assert not set(asked["flags"].split("|")) & {"ALL", "FUZZY", "NEAR", "SLOP"}
 
 
-def test_without_words_everything_in_the_last_day() -> None:
-    body = opensearch.build({"q": "  "}, "88888888-8888-4888-8888-888888888888", NOW)
+def test_without_words_everything_in_the_last_day(built: Callable[..., Any]) -> None:
+    body = built(q="  ")
     assert body["query"]["bool"]["must"] == []
     assert body["query"]["bool"]["filter"][1]["range"]["@timestamp"] == {"gte": "2027-01-14T08:00:00.123456789Z", "format": "strict_date_optional_time_nanos"}
+
+
+def test_severity_service_and_trace_are_terms_not_words(built: Callable[..., Any]) -> None:
+    body = built(severity="warn", service='a" OR *', trace_id="AB" * 16)
+    assert body["query"]["bool"]["filter"][2:] == [
+        {"term": {"trace_id": "ab" * 16}},
+        {"range": {"severity_number": {"gte": 13}}},
+        {"term": {"service_name": 'a" OR *'}},
+    ]
+    assert "aggs" not in body
+
+
+def test_oldest_first_is_the_same_order_backwards(built: Callable[..., Any]) -> None:
+    for sort, order in (("newest", "desc"), ("oldest", "asc")):
+        assert [next(iter(field.values()))["order"] for field in built(sort=sort)["sort"]] == [order, order]
+
+
+def test_facets_count_what_severity_and_service_leave_out_but_hits_and_timeline_dont(built: Callable[..., Any]) -> None:
+    body = built(severity="error", service="checkout", facets="1", timeline="10")
+    chosen = {"bool": {"filter": [{"range": {"severity_number": {"gte": 17}}}, {"term": {"service_name": "checkout"}}]}}
+    assert len(body["query"]["bool"]["filter"]) == 2
+    assert body["post_filter"] == body["aggs"]["chosen"]["filter"] == chosen
+    assert set(body["aggs"]) == {"chosen", "services", "severities"}
+    assert set(body["aggs"]["chosen"]["aggs"]) == {"timeline"}
+
+
+async def test_facets_are_told(world: World, acme: Customer) -> None:
+    severities = {"info": {"doc_count": 5, "from": 9.0, "to": 13.0}, "error": {"doc_count": 2}}
+    aggregations = {"services": {"buckets": [{"key": "checkout", "doc_count": 7}]}, "severities": {"buckets": severities}, "chosen": {"doc_count": 1}}
+    world.opensearch.answer = (200, JSON, json.dumps({"hits": {"total": {"value": 9, "relation": "eq"}, "hits": []}, "aggregations": aggregations}).encode())
+    answer = (await world.ask("GET", f"{SEARCH}?facets=1", acme.headers)).json
+    assert answer["services"] == [["checkout", 7]]
+    assert answer["severities"] == {"trace": 0, "debug": 0, "info": 5, "warn": 0, "error": 2, "fatal": 0}
+
+
+@pytest.mark.parametrize(
+    ("body", "marked", "parts"),
+    [
+        ("a <b> lost", "a <b> MlostM", [["a <b> ", False], ["lost", True]]),
+        ("lost", "MlostM", [["lost", True]]),
+        ("lost and lost", "MlostM and MlostM", [["lost", True], [" and ", False], ["lost", True]]),
+        ("only the trace matched", None, [["only the trace matched", False]]),
+        ("lost, and so on", "MlostM, and", [["lost", True], [", and", False], [" so on", False]]),
+        # OpenSearch takes the spaces before the first word away
+        ("  lost it", "MlostM it", [["  ", False], ["lost", True], [" it", False]]),
+        ("\n\tit is lost, and so on", "it is MlostM, and", [["\n\t", False], ["it is ", False], ["lost", True], [", and", False], [" so on", False]]),
+        ("another text than was marked", "MlostM", [["another text than was marked", False]]),
+        (None, None, []),
+    ],
+)
+async def test_highlight_is_the_body_in_parts(
+    world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch, body: str | None, marked: str | None, parts: list[Any]
+) -> None:
+    monkeypatch.setattr(search_request, "token_hex", lambda _: "\ue000mark")
+    hit = {"_source": {**DOCUMENT, "body": body}, "sort": [1, "r"]}
+    if marked:
+        hit["highlight"] = {"body": [marked.replace("M", "\ue000mark")]}
+    world.opensearch.answer = (200, JSON, json.dumps({"hits": {"total": {"value": 1, "relation": "eq"}, "hits": [hit]}}).encode())
+    answer = await world.ask("GET", f"{SEARCH}?q=lost&highlight=1", acme.headers)
+    assert answer.json["hits"][0]["highlight"] == parts
+    assert answer.json["hits"][0]["body"] == body
+
+
+async def test_marks_cant_be_foreseen(world: World, acme: Customer) -> None:
+    """Whoever knew them could write them into a record."""
+    marks = set()
+    for _ in range(3):
+        await world.ask("GET", f"{SEARCH}?q=x&highlight=1", acme.headers)
+        marks.add(json.loads(world.opensearch.last.body)["highlight"]["pre_tags"][0])
+    assert len(marks) == 3
+
+
+async def test_page_of_records_too_large_to_be_held_has_fewer(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opensearch, "MAX_BYTES", 5000)
+
+    async def by_size(request: web.BaseRequest) -> web.Response:
+        asked.append(size := json.loads(await request.read())["size"])
+        return web.Response(body=reply(*[{**DOCUMENT, "body": "x" * 1000}] * size)[2])
+
+    asked: list[int] = []
+    monkeypatch.setattr(world.opensearch, "handle", by_size)
+    async with serve(world.opensearch) as server:
+        await main.function.close()
+        monkeypatch.setenv("OPENSEARCH_URL", server.url)
+        found = (await world.ask("GET", f"{SEARCH}?size=24", acme.headers)).json
+        assert (asked, len(found["hits"]), found["next"] is None) == ([24, 3], 3, False)
+        monkeypatch.setattr(opensearch, "MAX_BYTES", 500)
+        answer = await world.ask("GET", SEARCH, acme.headers)
+        assert (answer.status, answer.json["error"]) == (400, "the next record is over 500 bytes")
 
 
 @pytest.mark.parametrize(
