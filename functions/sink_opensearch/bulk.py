@@ -1,50 +1,56 @@
 """Documents → OpenSearch: puts the index template first, repeats only the documents that OpenSearch was too busy for, reads every item of every answer.
 
 Events that are under way at the same time share bulk requests (`shared.grouping`), whoever's they are: each document names its own index, and each event gets
-the items of its own documents, in order. The template is put before the first request, and again after each failure: an OpenSearch that comes back may have
-come back empty, and an index made without the template would guess its mapping from customers' data.
+the items of its own documents, in order. Documents for an index that OpenSearch was lately in trouble with go alone until one is stored: others don't wait for
+it twice. The template is put before the first request, and again after each failure: an OpenSearch that comes back may have come back empty, and an index made
+without the template would guess its mapping from customers' data.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
+from http import HTTPStatus
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
 from functions.sink_opensearch import answers, request, template
+from functions.sink_opensearch.answers import Item
 from functions.sink_opensearch.documents import Document
 from shared.breaker import Breaker
 from shared.errors import Later, Never, Trouble
 from shared.grouping import Group
 from shared.telemetry import metrics
+from shared.upstream import Upstream
 from shared.verdict import Means, Refusal
 
 log = logging.getLogger(__name__)
 
 PAUSES: Final = (0.1, 0.4, 1.6)
 """Seconds before each repetition for documents that OpenSearch was too busy for; then the trigger repeats the batch."""
-LANES: Final = 4
+LANES: Final = 2
 """Shared requests under way at a time; a chunk that is too large for company is a request of its own beside them."""
+MOST_TROUBLED: Final = 1000
+"""Indices that are remembered as being in trouble. With more of them it is OpenSearch that is in trouble, and it begins again."""
 
-_ANSWER: Final = {"filter_path": "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"}
-_LINES: Final = {"content-type": "application/x-ndjson"}
-
-Item = Mapping[str, Any]
-"""What became of one document: `status`, and `error` if it failed."""
+T = TypeVar("T")
 
 
 class Bulk:
     """OpenSearch, as far as a sink writes to it."""
 
-    def __init__(self, client: AsyncOpenSearch, breaker: Breaker) -> None:
+    def __init__(self, upstream: Upstream, client: AsyncOpenSearch, breaker: Breaker, timeout: float) -> None:
+        """`timeout`: the upstream's. `client` puts the template; for bulk requests it would cost as much as all else that a small event takes."""
+        self._upstream = upstream
+        self._path = request.path(timeout)
         self._client = client
         self._breaker = breaker
         self._prepared = False
         self._preparing = asyncio.Lock()
         self._together: Group[int, Sequence[Document], Sequence[Item]] = Group(self._send_all, request.size)
+        self._troubled: set[str] = set()
 
     async def store(self, chunk: Sequence[Document]) -> list[tuple[Document, Never]]:
         """Store documents; returns those that OpenSearch won't ever take. Raises Later.
@@ -73,26 +79,45 @@ class Bulk:
         """Send documents once; returns those to send again, and why the last of them. Raises Later."""
         again: list[Document] = []
         busy = ""
-        lane = min(range(LANES), key=self._together.load)
-        for document, item in zip(chunk, await self._together.do(lane, chunk), strict=True):
-            status, message = item["status"], _message(item)
+        for document, item in zip(chunk, await self._items(chunk), strict=True):
+            if (status := item["status"]) == answers.CREATED:
+                continue
+            message = _message(item)
             match answers.item(status, message):
                 case Means.DONE:
                     if status == answers.EXISTS:
                         metrics.DUPLICATES.inc()
                 case Refusal() as refusal:
                     refused.append((document, Never(refusal.reason, f"opensearch: {status} {message[:400]}", refusal.named, str(status))))
-                case Means.TRANSIENT | Means.BUSY:
+                case Means.TRANSIENT | Means.BUSY as trouble:
                     again.append(document)
                     busy = f"{status} {message[:400]}"
+                    if trouble is Means.TRANSIENT:
+                        self._remember({document.index})
                 case _:
                     self._prepared = False
                     answers.held(status, message)
         return again, busy
 
+    async def _items(self, chunk: Sequence[Document]) -> Sequence[Item]:
+        """What OpenSearch says of each document. Raises Later."""
+        indices = {document.index for document in chunk}
+        alone = not indices.isdisjoint(self._troubled)
+        try:
+            items = await (self._send(chunk) if alone else self._together.do(min(range(LANES), key=self._together.load), chunk))
+        except Trouble:
+            self._remember(indices)
+            raise
+        self._troubled -= indices
+        return items
+
+    def _remember(self, indices: Set[str]) -> None:
+        if len(self._troubled) >= MOST_TROUBLED:
+            self._troubled.clear()
+        self._troubled |= indices
+
     async def _send_all(self, lane: int, chunks: Sequence[Sequence[Document]]) -> list[Sequence[Item] | Exception]:
         """One request for all; each chunk's items. If it is rejected for what one event has in it, that is no reason to hold the others: each goes alone."""
-        await self._prepare()
         if len(chunks) == 1:
             return [await self._send(chunks[0])]
         metrics.GROUPED.inc(len(chunks))
@@ -111,47 +136,51 @@ class Bulk:
         return items
 
     async def _send(self, chunk: Sequence[Document]) -> list[Item]:
-        """One item for each document; smaller requests when this one is too large."""
+        """One item for each document; smaller requests when this one is too large. Raises Later."""
+        await self._prepare()
         try:
-            items: list[Item] = await self._call(lambda: self._ask(chunk))
+            return await self._call(lambda: self._ask(chunk))
         except Never as never:
             if len(chunk) == 1:
                 return [{"status": 413, "error": {"type": "too_large", "reason": never.detail}}]
             middle = len(chunk) // 2
             return [*await self._send(chunk[:middle]), *await self._send(chunk[middle:])]
-        return items
 
     async def _ask(self, chunk: Sequence[Document]) -> list[Item]:
-        answer = await self._client.bulk(body=request.body(chunk), params=_ANSWER, headers=_LINES)
-        items = [next(iter(item.values())) for item in answer["items"]] if isinstance(answer, dict) and "items" in answer else []
+        answer = await self._upstream.post(self._path, request.body(chunk), request.HEADERS)
+        if answer.status == HTTPStatus.OK and answer.body == answers.all_created(len(chunk)):
+            return [answers.ALL_RIGHT] * len(chunk)
+        answers.failed(answer.status, answer.text)
+        items = answers.items(answer.body)
         if len(items) != len(chunk):
             raise Trouble(f"opensearch: it told of {len(items)} documents, and was sent {len(chunk)}")
         return items
 
     async def _prepare(self) -> None:
+        if self._prepared:
+            return
         async with self._preparing:
             if not self._prepared:
-                await self._call(lambda: template.put(self._client))
+                await self._call(self._put_template)
                 self._prepared = True
 
-    async def _call(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _put_template(self) -> None:
+        try:
+            await template.put(self._client)
+        except TransportError as error:
+            answers.failed(error.status_code, str(error.info or error.error)[:1000])
+            raise Trouble("opensearch") from error
+        except OpenSearchException as error:
+            raise Trouble(f"opensearch: {type(error).__name__}") from error
+
+    async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """A request's answer. Raises Never (413) and Later."""
         try:
             with self._breaker.closed():
-                return await _judged(ask)
+                return await ask()
         except Later:
             self._prepared = False
             raise
-
-
-async def _judged(ask: Callable[[], Awaitable[Any]]) -> Any:
-    try:
-        return await ask()
-    except TransportError as error:
-        answers.failed(error.status_code, str(error.info or error.error)[:1000])
-        raise Trouble("opensearch") from error
-    except OpenSearchException as error:
-        raise Trouble(f"opensearch: {type(error).__name__}") from error
 
 
 def _message(item: Item) -> str:

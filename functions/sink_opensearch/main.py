@@ -5,7 +5,7 @@ Source: OpenSearch's bulk API; a document's id is the record's for ever, so a re
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
+from shared.upstream import Upstream
 
 HOLD_SECONDS: Final = 30
 """What a trigger is told to wait while writes are on hold."""
@@ -54,11 +55,12 @@ async def start() -> AsyncIterator[Needs]:
     logging.getLogger("opensearch").setLevel(logging.ERROR)
     settings = OpenSearchSink()
     publisher = Publisher(settings)
-    client = AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=settings.backend_timeout_seconds, maxsize=32)
+    seconds = settings.backend_timeout_seconds
     try:
-        yield Needs(Delivery("sink_opensearch", publisher), Bulk(client, Breaker("opensearch")), Unfinished(), lambda: settings.opensearch_writes)
+        async with Upstream(settings.opensearch_url, seconds) as opensearch, AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=seconds) as client:
+            bulk = Bulk(opensearch, client, Breaker("opensearch"), seconds)
+            yield Needs(Delivery("sink_opensearch", publisher), bulk, Unfinished(), lambda: settings.opensearch_writes)
     finally:
-        await client.close()
         await publisher.close()
 
 
@@ -78,12 +80,13 @@ async def handle(event: Request, needs: Needs) -> Response:
     return await needs.delivery.handle(event, partial(store, needs))
 
 
-async def store(needs: Needs, record: Record) -> Sequence[Dead] | Died:
-    """Index a batch; what can never be stored is buried, alone, and an unreadable batch is returned. Raises Later."""
+async def store(needs: Needs, record: Record) -> Died:
+    """Index a batch; what can never be stored is buried, alone, and an unreadable batch as a whole. Raises Later."""
     try:
         batch = request.parse(record)
     except Never as never:
-        return [Dead(record.value, never.reason, never.detail)]
+        await needs.delivery.bury(record, [Dead(record.value, never.reason, never.detail)])
+        return Died.WHOLE
     with needs.unfinished.of(record) as progress:
         try:
             async with asyncio.timeout(MOST_SECONDS):

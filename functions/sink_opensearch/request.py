@@ -17,9 +17,19 @@ from shared.envelope import Record
 from shared.errors import Never, Refused
 from shared.tenant import Tenant
 
+HEADERS: Final = {"content-type": "application/x-ndjson", "accept-encoding": "identity"}
+"""Compressing the answer, short words all alike, would cost OpenSearch more than it spares anyone."""
 MOST_BYTES: Final = 1_000_000
 MOST_DOCUMENTS: Final = 5000
 """A body is larger only when it holds a single document. Some 2,000 usual records fill one, enough for OpenSearch to be busy with, and little to repeat."""
+
+
+def path(timeout: float) -> str:
+    """Of a bulk request that gets its answer within so many seconds: of the answer, statuses and reasons.
+
+    By itself OpenSearch waits a minute for a shard that is away. Half of our time leaves it enough to say so, of that shard's documents alone.
+    """
+    return f"/_bulk?timeout={timeout * 500:.0f}ms&filter_path=items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 
 
 def parse(record: Record) -> ExportLogsServiceRequest:
@@ -45,7 +55,7 @@ def chunks(found: Iterable[Document]) -> Iterator[list[Document]]:
     chunk: list[Document] = []
     size = 0
     for document in found:
-        length = len(_action(document)) + len(document.source) + 1
+        length = _FRAME + len(document.index) + len(document.id) + len(document.source)
         if chunk and (size + length > MOST_BYTES or len(chunk) >= MOST_DOCUMENTS):
             yield chunk
             chunk, size = [], 0
@@ -62,9 +72,10 @@ def size(chunk: Sequence[Document]) -> int:
 
 def body(chunk: Sequence[Document]) -> bytes:
     """Lines of one bulk body."""
-    return b"".join(part for document in chunk for part in (_action(document), document.source, b"\n"))
-
-
-def _action(document: Document) -> bytes:
     # Index and id are made of UUIDs, dates and numbers, which is what `shared.envelope` lets in: nothing to escape.
-    return b'{"create":{"_index":"%s","_id":"%s"}}\n' % (document.index.encode(), document.id.encode())
+    return b"".join(
+        [part for document in chunk for part in (f'{{"create":{{"_index":"{document.index}","_id":"{document.id}"}}}}\n'.encode(), document.source, b"\n")]
+    )
+
+
+_FRAME: Final = len('{"create":{"_index":"","_id":""}}\n\n')

@@ -18,8 +18,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from starlette.requests import Request
 
 from functions.query import opensearch as reader
+from functions.sink_opensearch import answers, request
+from functions.sink_opensearch.documents import documents
 from localdev.paths import ROOT
 from shared.contract import EventType, Period
+from shared.upstream import Upstream
 from tests import batches
 from tests.conftest import Stack
 from tests.contract.conftest import Rig
@@ -77,11 +80,8 @@ def test_change_of_plan_doubles_nothing(real: Rig) -> None:
 
 async def search(real: Rig, words: str) -> list[str]:
     scope = {"type": "http", "method": "GET", "path": reader.PATH, "query_string": f"q={words}&from=now-1h".encode(), "headers": []}
-    client = reader.connect(real.backend.address)
-    try:
-        answer = await reader.search(Request(scope), client, real.tenant_id)
-    finally:
-        await client.close()
+    async with Upstream(real.backend.address, reader.SECONDS) as opensearch:
+        answer = await reader.search(Request(scope), opensearch, real.tenant_id, 30)
     return sorted(hit["body"] for hit in orjson.loads(bytes(answer.body))["hits"])
 
 
@@ -168,6 +168,30 @@ def test_blocked_index_holds_its_tenant_and_nobody_else(real: Rig, block: str, m
     assert real.deliver(record) == 204
     assert not real.broker.messages
     assert real.found() == ["a", "b"]
+
+
+def test_shard_that_is_away_holds_its_tenant_and_nobody_else(real: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """OpenSearch waits a minute for it unless told otherwise, and then it was silence that we heard, which says nothing of whose fault it is."""
+    other = Rig(real.kind, real.client, real.broker, real.backend)
+    now = time_ns()
+    nowhere = {"settings": {"index.routing.allocation.require._name": "nowhere"}}
+    index = f"{real.backend.address}/logs-tenant-{real.tenant_id}-{suffix(now, FORMS[Period.DAY])}"
+    ask("PUT", f"{index}?wait_for_active_shards=0", nowhere)
+    record = real.record(now, "a")
+    assert real.deliver(record) == 503
+    assert "unavailable_shards_exception" in caplog.text
+    assert other.deliver(other.record(now, "theirs")) == 204
+    ask("PUT", f"{index}/_settings", {"index.routing.allocation.require._name": None})
+    assert real.deliver(record) == 204
+    assert real.found() == ["a"]
+
+
+def test_good_answer_is_as_expected(real: Rig) -> None:
+    """To the byte: another one would be read item by item, which costs more."""
+    batch = ExportLogsServiceRequest.FromString(batches.logs("a", "b", "c"))
+    body = request.body(list(documents(batches.record(EventType.LOGS, b"", real.tenant_id), batch)))
+    with urlopen(Ask(real.backend.address + request.path(5), body, request.HEADERS, method="POST"), timeout=10) as answer:  # noqa: S310 the stack's own URLs
+        assert answer.read() == answers.all_created(3)
 
 
 def set_up(stack: Stack, *arguments: str, **settings: str) -> str:

@@ -25,6 +25,7 @@ from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items
 from tests.edges import Broker
 
 TENANT = "018f2f7e-0000-7000-8000-000000000001"
+OTHER = "018f2f7e-0000-7000-8000-000000000002"
 AT = 1_795_529_314_123_456_789
 """2026-11-24T14:08:34.123456789Z."""
 
@@ -282,6 +283,28 @@ def test_resource_and_scope_dont_multiply_a_batch() -> None:
     assert ExportLogsServiceRequest.FromString(documents.alone(made)) == batch  # nothing is left out of a dead letter
 
 
+def test_resource_is_read_once_for_all_its_scopes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scope takes a few bytes of a batch, and a resource may be as large as the batch."""
+    batch = ExportLogsServiceRequest()
+    one = batch.resource_logs.add()
+    one.resource.attributes.add(key="a").value.string_value = "b"
+    for number in range(4):
+        scope = one.scope_logs.add()
+        if number % 2:
+            scope.log_records.add(time_unix_nano=AT)
+            scope.scope.name = f"{number}"
+    copied, read = values.copied, []
+
+    def counted(pairs: Any) -> orjson.Fragment:
+        read.append(pairs)
+        return copied(pairs)
+
+    monkeypatch.setattr(values, "copied", counted)
+    found = [json.loads(made.source) for made in documents.documents(of(b""), batch)]
+    assert [(one["resource"], one["scope"]) for one in found] == [({"a": "b"}, {"name": "1"}), ({"a": "b"}, {"name": "3"})]
+    assert len(read) == 1
+
+
 def test_documents_are_made_chunk_by_chunk() -> None:
     """All at once they could be a thousand times as large as the batch."""
     batch = ExportLogsServiceRequest.FromString(batches.logs(*(str(number) for number in range(request.MOST_DOCUMENTS * 3))))
@@ -314,6 +337,8 @@ def test_bulk_request_creates_each_document(client: TestClient, backend: HttpBac
     assert [re.sub(r"\?.*", "", asked.path) for asked in backend.asked] == ["/_index_template/logs-tenant", "/_bulk", "/_bulk"]
     assert backend.asked[1].headers["content-length"] == str(len(backend.asked[1].body))
     assert backend.asked[1].headers["content-type"] == "application/x-ndjson"
+    assert backend.asked[1].headers["accept-encoding"] == "identity"
+    assert "timeout=2500ms" in backend.asked[1].path, "OpenSearch answers for a shard that is away before we give up on all"
     actions = bulk_actions(backend.asked)
     assert [(action["_id"], source["body"]) for action, source in actions[:2]] == [(f"{record.id}-0", "a"), (f"{record.id}-1", "b")]
 
@@ -466,7 +491,7 @@ def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend,
 
 def test_answer_for_another_number_of_documents_is_trouble(client: TestClient, items: Items, broker: Broker) -> None:
     """Nobody knows which of them is meant, and so none of the events that share it gets a yes."""
-    for body in ('{"items":[{"create":{"status":201}}]}', "{}", '"x"'):
+    for body in ('{"items":[{"create":{"status":201}}]}', "{}", '"x"', "no JSON", '{"items":[{"create":{}},{"create":null}]}', '{"items":[1,2]}'):
         items.requests = [Says(200, body, {"content-type": "application/json"})]
         assert deliver(client, of(batches.logs("a", "b"))) == 503
     assert not broker.messages
@@ -621,6 +646,49 @@ def test_shared_answer_for_another_number_of_documents_is_no_yes(one_lane: None,
 
     backend.answer = answer
     assert shared(client, backend, ["b"], ["c"]) == [503, 503]
+
+
+@pytest.mark.parametrize("trouble", ["an item's", "the request's"])
+def test_index_in_trouble_goes_alone(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, trouble: str) -> None:
+    """A tenant whose shard is away, or whose documents end in silence: once that was seen, nobody else waits for it, until something of it is stored."""
+    needs = main.function._needs
+    assert needs is not None
+    free = threading.Event()
+
+    def answer(asked: Asked) -> Says:
+        if OTHER.encode() not in asked.body or free.is_set():
+            return items(asked)
+        if trouble == "the request's":
+            return Says(503, "")
+        return bulk_items(asked, lambda _, source: (503, "unavailable_shards_exception: x") if source["tenant_id"] == OTHER else (201, ""))
+
+    backend.answer = answer
+    theirs = batches.record(EventType.LOGS, batches.logs("theirs"), OTHER)
+    assert deliver(client, of(batches.logs("template"))) == 204
+    assert deliver(client, theirs) == 503
+    backend.answer = lambda asked: (free.wait(10) and None) or items(asked) if OTHER.encode() in asked.body else items(asked)
+    backend.reached.clear()
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(deliver, client, theirs)
+        assert backend.reached.wait(10)
+        assert {deliver(client, of(batches.logs("ours"))) for _ in range(3)} == {204}
+        assert not waits.done()
+        free.set()
+        assert waits.result(10) == 204
+    assert not needs.bulk._troubled
+
+
+def test_indices_in_trouble_are_not_remembered_without_end(client: TestClient, backend: HttpBackend, items: Items, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named by customers' data: tenant and date."""
+    monkeypatch.setattr(bulk, "MOST_TROUBLED", 3)
+    needs = main.function._needs
+    assert needs is not None
+    items.status = (503, "unavailable_shards_exception: x")
+    sizes = []
+    for day in range(8):
+        assert deliver(client, of(batches.logs("a", at=AT + day * 86_400 * 10**9))) == 503
+        sizes.append(len(needs.bulk._troubled))
+    assert max(sizes) == 3
 
 
 # -- the switch ---------------------------------------------------------------------------------------------------------------------------------------------
