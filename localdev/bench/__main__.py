@@ -30,8 +30,8 @@ examples:
   ./task bench -- ingest --write            all cases, into docs/performance.md
   ./task bench -- prom
   ./task bench -- start --rounds 10
-  ./task bench -- sinks --quick             all three comparisons, a minute
-  ./task bench -- sinks --only Loki         one of: Loki, OpenSearch, instances
+  ./task bench -- sinks --quick             all comparisons, some minutes
+  ./task bench -- sinks --only Loki         one of: Loki, OpenSearch, instances, one backend away
 """
 QUICK = ("10 log records, identity, 1 tenant", "512 log records, identity, 1 tenant")
 
@@ -62,7 +62,7 @@ def run_start(arguments: argparse.Namespace, console: Console) -> list[Table]:
 
 
 def run_sinks(arguments: argparse.Namespace, console: Console) -> list[Table]:
-    """Kafka → Loki beside the Collector, sink_opensearch beside ready-made bulk bodies, one instance beside two."""
+    """Kafka → Loki beside the Collector, sink_opensearch beside ready-made bodies, one instance beside two, three sinks beside one whose backend is away."""
     parts = [part for name, part in sinks.PARTS.items() if arguments.only in name]
     if not parts:
         raise ValueError(f"nothing is called like that; there are: {', '.join(sinks.PARTS)}")

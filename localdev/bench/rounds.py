@@ -3,6 +3,7 @@
 A B A B and not A A B B: whatever else the machine does hits both alike, so the ratio of neighbours holds when neither figure does.
 """
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -74,6 +75,10 @@ class Generator:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+    def pid(self) -> int:
+        """Of its process."""
+        return self._pool.submit(os.getpid).result()
 
     def closed(self, server: Server, target: Target, connections: int, seconds: float, at_least: int = 0) -> Turn:
         """As `load.closed`, with what the server used meanwhile."""

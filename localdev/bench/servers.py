@@ -17,7 +17,7 @@ import psutil
 
 from localdev import functions, processes
 from localdev.backends import folders, loki
-from localdev.bench import stack, stand_in, trigger
+from localdev.bench import placement, stack, stand_in, trigger
 from localdev.install import servers
 from localdev.paths import ROOT
 from localdev.ports import ports
@@ -45,16 +45,12 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU that all its processes have used so far, in user and kernel mode."""
-        return sum(map(_cpu_seconds, self._processes()))
+        return sum(map(_cpu_seconds, placement.family(self.pid)))
 
     def memory(self) -> tuple[int, int]:
         """Bytes of all its processes: PSS (a page that several share counts by its share), and the plain sum of RSS."""
-        usages = [process.memory_full_info() for process in self._processes()]
+        usages = [process.memory_full_info() for process in placement.family(self.pid)]
         return sum(getattr(usage, "pss", usage.rss) for usage in usages), sum(usage.rss for usage in usages)
-
-    def _processes(self) -> list[psutil.Process]:
-        main = psutil.Process(self.pid)
-        return [main, *main.children(recursive=True)]
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -104,10 +100,10 @@ def _collector(template: str, port: int, values: Mapping[str, str]) -> Iterator[
 
 
 @contextmanager
-def trigger_of(name: str) -> Iterator[Server]:
-    """The stack's trigger, for one function, until the end of the block. Raises NotReady."""
+def trigger_of(*names: str) -> Iterator[Server]:
+    """The stack's trigger, for these functions, until the end of the block. Raises NotReady."""
     port = ports()["TRIGGER_PORT"]
-    with process("trigger", [sys.executable, "-m", trigger.__name__, name], {"PYTHONPATH": str(ROOT)}) as child:
+    with process("trigger", [sys.executable, "-m", trigger.__name__, *names], {"PYTHONPATH": str(ROOT)}) as child:
         _wait("trigger", child, processes.answers(f"http://127.0.0.1:{port}/readyz"))
         yield Server("trigger", port, child.pid)
 

@@ -4,12 +4,12 @@ import json
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 from localdev.backends import opensearch
-from localdev.bench import backlog, bodies, events, servers
+from localdev.bench import away, backlog, bodies, events, placement, servers
 from localdev.bench.events import Series
 from localdev.bench.ingest import Say
 from localdev.bench.load import LoadError
@@ -28,47 +28,67 @@ WARM_ROUNDS = 6
 """Not counted: OpenSearch compiles its code while it runs."""
 _EVENTS = {10: 800, 512: 40}
 """Events, by log records in each, that two cores bring to OpenSearch in about a second."""
-_INSTANCE_CONNECTIONS = 32
+_TRIGGERS_CONNECTIONS = 32
 """As many as the trigger has under way for a sink: 4 in each of 8 partitions."""
+_INSTANCE_SHARE = 0.35
+"""Of a core, as a container has it: two of them, the load and the stand-in fit into two cores."""
 
 
 def to_opensearch(effort: Effort, say: Say) -> list[Table]:
     """Log records a second through sink_opensearch, and as ready-made bulk bodies of the same documents."""
     rows = []
     with servers.function("sink_opensearch") as sink, Generator() as generator:
-        backend = servers.backend("opensearch", ports()["OPENSEARCH_PORT"])
-        for size in SIZES:
-            tenant_id = str(uuid4())
-            posted = Series.of(events.record(tenant_id, bodies.logs(size)), sink.port)
-            generator.closed(sink, posted, 1, 0, at_least=1)
-            hits = stored(tenant_id, size, most=size)
-            ready = Series(backend.port, BULK, _LINES, bulk_body(hits), ("bench",), (), record_id(hits[0]))
-            count = max(effort.connections, round(_EVENTS[size] * effort.seconds))
-            turns: list[list[tuple[Turn, float]]] = [[], []]
-            for _ in range(effort.rounds + WARM_ROUNDS):
-                for (server, series), kept in zip(((sink, posted), (backend, ready)), turns, strict=True):
-                    before = backend.cpu_seconds()
-                    done = generator.closed(server, series.times(count), effort.connections, 0, at_least=count)
-                    kept.append((done, (backend.cpu_seconds() - before) * 1e6 / (done.outcome.requests * size)))
-            stored(tenant_id, size * (1 + 2 * (effort.rounds + WARM_ROUNDS) * count))
-            rows.append(_opensearch_row(size, *(kept[WARM_ROUNDS:] for kept in turns)))
-            say("  ".join(rows[-1]))
+        backend, kafka = servers.backend("opensearch", ports()["OPENSEARCH_PORT"]), servers.backend("kafka", ports()["KAFKA_PORT"])
+        places: list[tuple[str, Mapping[int, int]]] = [("all on all cores", {})]
+        if len(cores := placement.cores()) > 1:
+            apart = {backend.pid: cores[0], kafka.pid: cores[0], sink.pid: cores[1], generator.pid(): cores[1]}
+            places.append(("OpenSearch on one core, the rest on another", apart))
+        else:
+            say("OpenSearch gets no core of its own: there is one core only, or processes can't be bound to them")
+        for size, under_way in ((10, effort.connections), (10, _TRIGGERS_CONNECTIONS), (512, effort.connections)):
+            for words, where in places:
+                with placement.bound(where):
+                    ours, theirs = _beside_ready_made(sink, backend, generator, size, replace(effort, connections=under_way))
+                rows.append(_opensearch_row(f"{size} log records, {under_way} under way, {words}", size, ours, theirs))
+                say("  ".join(rows[-1]))
     columns = (
-        "events",
+        "log records an event, events under way, who runs where",
         "log records/s",
         "ratio, median (min to max)",
         "CPU of the sink per log record, µs",
         "CPU of OpenSearch, µs",
         "ratio if OpenSearch were the limit",
     )
-    return [Table(f"OpenSearch, {effort.connections} requests under way, sink_opensearch / ready-made bulk bodies", columns, rows)]
+    return [Table("OpenSearch, sink_opensearch / ready-made bulk bodies, one for each event", columns, rows)]
 
 
-def _opensearch_row(size: int, ours: Sequence[tuple[Turn, float]], theirs: Sequence[tuple[Turn, float]]) -> tuple[str, ...]:
+Costed = tuple[Turn, float]
+"""A turn, and what CPU OpenSearch, or all instances, used in it."""
+
+
+def _beside_ready_made(sink: Server, backend: Server, generator: Generator, size: int, effort: Effort) -> tuple[list[Costed], list[Costed]]:
+    """Turns of the sink, and of the bulk bodies; with OpenSearch's µs per log record."""
+    tenant_id = str(uuid4())
+    posted = Series.of(events.record(tenant_id, bodies.logs(size)), sink.port)
+    generator.closed(sink, posted, 1, 0, at_least=1)
+    hits = stored(tenant_id, size, most=size)
+    ready = Series(backend.port, BULK, _LINES, bulk_body(hits), ("bench",), (), record_id(hits[0]))
+    count = max(effort.connections, round(_EVENTS[size] * effort.seconds))
+    ours, theirs = list[Costed](), list[Costed]()
+    for _ in range(effort.rounds + WARM_ROUNDS):
+        for server, series, kept in ((sink, posted, ours), (backend, ready, theirs)):
+            before = backend.cpu_seconds()
+            done = generator.closed(server, series.times(count), effort.connections, 0, at_least=count)
+            kept.append((done, (backend.cpu_seconds() - before) * 1e6 / (done.outcome.requests * size)))
+    stored(tenant_id, size * (1 + 2 * (effort.rounds + WARM_ROUNDS) * count))
+    return ours[WARM_ROUNDS:], theirs[WARM_ROUNDS:]
+
+
+def _opensearch_row(name: str, size: int, ours: Sequence[Costed], theirs: Sequence[Costed]) -> tuple[str, ...]:
     rates = [[turn.outcome.throughput * size for turn, _ in side] for side in (ours, theirs)]
     backend = [[cpu for _, cpu in side] for side in (ours, theirs)]
     return (
-        f"{size} log records an event",
+        name,
         " / ".join(f"{Spread.of(side).median:,.0f}" for side in rates),
         Spread.ratio(*rates).show(2),
         f"{Spread.of([turn.cpu_ms * 1000 / size for turn, _ in ours]).median:.1f}",
@@ -116,40 +136,53 @@ def instances(effort: Effort, say: Say) -> list[Table]:
         backend = running.enter_context(servers.stand_in_backend())
         url = f"http://127.0.0.1:{backend.port}"
         pair = [running.enter_context(servers.function("sink_loki", servers.free_port(), LOKI_URL=url)) for _ in range(2)]
-        for size in SIZES:
-            event = events.record(str(uuid4()), bodies.logs(size))
-            turns: list[list[tuple[Turn, float]]] = [[], []]
-            for number in range(effort.rounds + 1):
-                for some, kept in zip((pair[:1], pair), turns, strict=True):
-                    kept.append(_at_full_load(generator, some, event, effort.seconds if number else effort.seconds / 2))
-            rows.append(_instances_row(size, *(kept[1:] for kept in turns)))
-            say("  ".join(rows[-1]))
+        for share in (None, _INSTANCE_SHARE):
+            with ExitStack() as limits:
+                try:
+                    if share:
+                        limits.enter_context(placement.limited([server.pid for server in pair], share))
+                except OSError as error:
+                    say(f"instances can't be held to a share of a core: {error.strerror}")
+                    break
+                for size in SIZES:
+                    one, two = _one_and_two(generator, pair, size, effort)
+                    rows.append(_instances_row(f"{size} log records, {f'at most {share:g} core each' if share else 'no limit'}", size, one, two))
+                    say("  ".join(rows[-1]))
     columns = (
-        "events",
+        "log records an event, and what an instance may use",
         "log records/s",
         "ratio, median (min to max)",
         "CPU per log record, µs",
         "ratio if each had a core",
         "cores that the sinks had",
     )
-    title = f"Instances of sink_loki, {_INSTANCE_CONNECTIONS} events under way, a stand-in for Loki, two / one"
+    title = f"Instances of sink_loki, {_TRIGGERS_CONNECTIONS} events under way, a stand-in for Loki, two / one"
     return [Table(title, columns, rows)]
 
 
-def _at_full_load(generator: Generator, some: Sequence[Server], event: Record, seconds: float) -> tuple[Turn, float]:
-    """A turn, and the CPU seconds that all instances used in it."""
+def _one_and_two(generator: Generator, pair: Sequence[Server], size: int, effort: Effort) -> tuple[list[Costed], list[Costed]]:
+    """Turns of the first alone, and of both; with the CPU seconds of those that had the turn."""
+    event = events.record(str(uuid4()), bodies.logs(size))
+    one, two = list[Costed](), list[Costed]()
+    for number in range(effort.rounds + 1):
+        for some, kept in ((pair[:1], one), (pair, two)):
+            kept.append(_at_full_load(generator, some, event, effort.seconds if number else effort.seconds / 2))
+    return one[1:], two[1:]
+
+
+def _at_full_load(generator: Generator, some: Sequence[Server], event: Record, seconds: float) -> Costed:
     before = [server.cpu_seconds() for server in some]
     target = Series.of(event, some[0].port, tuple(server.port for server in some[1:]))
-    turn = generator.closed(some[0], target, _INSTANCE_CONNECTIONS, seconds)
+    turn = generator.closed(some[0], target, _TRIGGERS_CONNECTIONS, seconds)
     return turn, sum(server.cpu_seconds() - was for server, was in zip(some, before, strict=True))
 
 
-def _instances_row(size: int, one: Sequence[tuple[Turn, float]], two: Sequence[tuple[Turn, float]]) -> tuple[str, ...]:
+def _instances_row(name: str, size: int, one: Sequence[Costed], two: Sequence[Costed]) -> tuple[str, ...]:
     rates = [[turn.outcome.throughput * size for turn, _ in side] for side in (two, one)]
     costs = [[cpu * 1e6 / (turn.outcome.requests * size) for turn, cpu in side] for side in (two, one)]
     cores = [[cpu / turn.outcome.seconds for turn, cpu in side] for side in (two, one)]
     return (
-        f"{size} log records an event",
+        name,
         " / ".join(f"{Spread.of(side).median:,.0f}" for side in rates),
         Spread.ratio(*rates).show(2),
         " / ".join(f"{Spread.of(side).median:.2f}" for side in costs),
@@ -171,5 +204,6 @@ PARTS: Mapping[str, Part] = {
     "Kafka → Loki": Part(backlog.run, ("kafka", "loki"), collector=True),
     "OpenSearch": Part(to_opensearch, ("kafka", "opensearch")),
     "instances": Part(instances, ("kafka",)),
+    "one backend away": Part(away.run, away.BACKENDS),
 }
 """What `--only` chooses from."""

@@ -19,7 +19,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from localdev.bench import __main__ as command
-from localdev.bench import backlog, bodies, events, ingest, load, report, rounds, servers, sinks, stack, stand_in
+from localdev.bench import backlog, bodies, events, ingest, load, placement, report, rounds, servers, sinks, stack, stand_in
 from localdev.bench.load import LoadError, Outcome, Target
 from localdev.bench.report import Table
 from localdev.bench.rounds import Effort, Generator, Spread, Turn
@@ -215,6 +215,41 @@ def test_children_count_as_their_server() -> None:
         child.communicate(b"\n")
 
 
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """A process with a second thread; its pid."""
+    program = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        yield child.pid
+        child.communicate(b"\n")
+
+
+class TestPlacement:
+    @pytest.mark.skipif(not placement.cores(), reason="this system binds nobody to cores")
+    def test_all_threads_are_bound_and_let_go(self, threads: int) -> None:
+        *_, last = everywhere = placement.cores()
+
+        def where() -> list[set[int]]:
+            return [os.sched_getaffinity(int(thread.name)) for thread in Path(f"/proc/{threads}/task").iterdir()]
+
+        with placement.bound({threads: last}):
+            assert where() == [{last}] * 2
+        assert where() == [set(everywhere)] * 2
+
+    def test_a_share_ends_with_its_block(self, threads: int) -> None:
+        try:
+            with placement.limited([threads], 0.25):
+                group = placement.above() / f"obstack-bench-{threads}"
+                assert (group / "cgroup.procs").read_text().split() == [str(threads)]
+                quota = [(group / name).read_text() for name in ("cpu.max", "cpu.cfs_quota_us") if (group / name).exists()]
+                assert quota[0].split()[0] == "5000"
+        except OSError as error:
+            pytest.skip(f"no share to be had here: {error}")
+        assert not group.exists()
+
+
 class TestServers:
     @pytest.mark.parametrize("names", [("kafka", "postgres"), ("kafka", "opensearch")])
     def test_only_the_backends_asked_for_run_beside_them(self, names: tuple[str, ...]) -> None:
@@ -363,7 +398,7 @@ class TestCommand:
         ("arguments", "measured"),
         [
             (["prom"], ["remote_write 1.0, 2000 samples", "remote_write 2.0, 2000 samples"]),
-            (["sinks", "--only", "instances"], ["10 log records an event", "512 log records an event"]),
+            (["sinks", "--only", "instances"], ["10 log records, no limit", "512 log records, no limit"]),
         ],
         ids=["prom", "sinks"],
     )
