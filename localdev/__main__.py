@@ -21,6 +21,7 @@ examples:
   ./task up -- --wait-for ingest_otlp  return as soon as that function is ready
   ./task up -- --with sink_archive     with the archive, which is off by default
   ./task logs -- kafka -f              follow a log
+  ./task stop -- loki                  take a backend away; ./task start -- loki brings it back
   OBSTACK_LOCAL=/tmp/second OBSTACK_PORT_OFFSET=1000 ./task up   a second stack beside the first
 """
 
@@ -59,6 +60,22 @@ def down(_: argparse.Namespace) -> int:
     return 0
 
 
+def stop(arguments: argparse.Namespace) -> int:
+    """Stop these services alone, cleanly: as if they were away. ./task start and ./task up bring them back."""
+    for name in arguments.names:
+        control.stop(name)
+        print(f"{name}: stopped")
+    return 0
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Start services that were stopped, and return when they are ready."""
+    for name in arguments.names:
+        control.start(name)
+        print(f"{name}: ready")
+    return 0
+
+
 def status(_: argparse.Namespace) -> int:
     """Show every service; exit code 0 if and only if all are ready."""
     now = state.snapshot()
@@ -86,13 +103,15 @@ def logs(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localdev", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (up, down, status, logs):
+    for command in (up, down, stop, start, status, logs):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
         if command is up:
             sub.add_argument("--wait-for", default="", metavar="A,B", help="return once these services are ready; the rest goes on")
             sub.add_argument("--with", dest="with_functions", default="", metavar="A,B", help="functions that are off by default: sink_archive")
             sub.add_argument("--timeout", type=float, default=float("inf"), metavar="SECONDS", help="give up waiting; the stack goes on (default: never)")
+        if command in (stop, start):
+            sub.add_argument("names", nargs="+", metavar="NAME", help="a service, as ./task status names it")
         if command is logs:
             sub.add_argument("name", nargs="?", help="a service, or supervisor, or install-…")
             sub.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")

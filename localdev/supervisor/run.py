@@ -1,6 +1,7 @@
 """The supervisor: starts what is ready to be started, keeps it running, stops it in reverse.
 
-Promise: at most one per `.local`; whichever way it ends, its services end with it. SIGTERM and SIGINT stop everything, SIGHUP tries failed services again.
+Promise: at most one per `.local`; whichever way it ends, its services end with it. SIGTERM and SIGINT stop everything; SIGHUP tries failed services again,
+and stops and starts single ones as `state.hold` says.
 Every service has a thread (see unit.py), so a slow compile delays only those that wait for it.
 """
 
@@ -46,8 +47,12 @@ class Supervisor:
             unit.begin(self._installs)
         threading.Thread(target=self._keep_publishing, name="publisher", daemon=True).start()
 
-    def retry_failed(self) -> None:
-        """Give those another chance that wait for a person."""
+    def obey(self) -> None:
+        """End the services that are to be held, start those that no longer are, and give another chance to those that wait for a person."""
+        held = state.held()
+        self._board.hold(held)
+        for name in held & self._units.keys():
+            self._units[name].hold()
         for name, status in self._board.statuses().items():
             if status.state is State.FAILED:
                 self._units[name].begin(self._installs)
@@ -94,7 +99,7 @@ def run(services: Iterable[Service]) -> None:
     supervisor = Supervisor(services, _start_reaper())
     supervisor.start()
     while requests.get() == signal.SIGHUP:
-        supervisor.retry_failed()
+        supervisor.obey()
     log.info("stopping")
     supervisor.stop()
     log.info("stopped")
