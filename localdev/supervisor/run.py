@@ -7,7 +7,6 @@ Every service has a thread (see unit.py), so a slow compile delays only those th
 
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -89,22 +88,33 @@ class Supervisor:
 def run(services: Iterable[Service]) -> None:
     """Be the supervisor until told to stop. Never returns: installations may still be running on threads that cannot be ended."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", force=True)
-    requests: queue.SimpleQueue[int] = queue.SimpleQueue()  # its put may be called from a signal handler
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: requests.put(number))
+    requests = _signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     lock = state.acquire("supervisor", seconds=2)
     if lock is None:
         log.info("another supervisor runs already")
         sys.exit(0)
     supervisor = Supervisor(services, _start_reaper())
     supervisor.start()
-    while requests.get() == signal.SIGHUP:
+    while os.read(requests, 1)[0] == signal.SIGHUP:
         supervisor.obey()
     log.info("stopping")
     supervisor.stop()
     log.info("stopped")
     logging.shutdown()
     os._exit(0)
+
+
+def _signals(*numbers: int) -> int:
+    """A pipe with a byte, the number, for each of these signals from now on.
+
+    Handlers in Python run only between two of the main thread's steps: of a signal that comes just before it waits for a lock or a queue, it would never hear.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return reading
 
 
 def _start_reaper() -> Reaper:
