@@ -174,11 +174,10 @@ def test_demo_file_holds_what_the_contract_says(local: Path, monkeypatch: pytest
 def test_follow_ends_with_ctrl_c(supervised: "Supervised") -> None:
     """Without a traceback."""
     supervised.up(supervised.service("a"))
-    follow = subprocess.Popen([sys.executable, "-m", "localdev", "logs", "supervisor", "-f"], cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "localdev", "logs", "supervisor", "-f"]
+    follow = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     assert follow.stdout
     assert follow.stdout.readline()
-    for child in psutil.Process(follow.pid).children():
-        child.send_signal(signal.SIGINT)
-    follow.send_signal(signal.SIGINT)
+    os.killpg(follow.pid, signal.SIGINT)  # as a terminal does: to all at once
     _, errors = follow.communicate(timeout=10)
     assert (follow.returncode, errors) == (0, b"")
