@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from localdev import functions
+from localdev import compose, functions
 from localdev.paths import local
 from localdev.ports import ports
 from localdev.supervisor import control, state
@@ -27,9 +27,12 @@ examples:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again."""
+    """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again. In containers where Docker answers."""
     console = Console()
     _switch_on(arguments.with_functions)
+    if not arguments.wait_for and not state.running() and compose.chosen():
+        print(f"In containers; Grafana is at http://127.0.0.1:{ports()['GRAFANA_PORT']}. OBSTACK_STACK=processes ./task up does without Docker.", flush=True)
+        return compose.up(arguments.with_functions)
     wanted = [name for name in arguments.wait_for.split(",") if name]
     try:
         with for_terminal(console) as display:
@@ -56,8 +59,9 @@ def _switch_on(names: str) -> None:
 
 def down(_: argparse.Namespace) -> int:
     """Stop everything; data and installed backends stay."""
-    print("Stopped." if control.down() else "Nothing runs.")
-    return 0
+    code = compose.down() if (containers := compose.runs()) else 0
+    print("Stopped." if control.down() or (containers and not code) else "Nothing runs.")
+    return code
 
 
 def stop(arguments: argparse.Namespace) -> int:
