@@ -136,9 +136,9 @@ class Function(Generic[Needs]):
     def _own(self, scope: Scope) -> Response | None:
         """Answer of the platform's own paths."""
         match scope["path"]:
-            case "/healthz":
+            case "/healthz" | "/_/health":  # the second are OpenFaaS' (reference: workloads)
                 return Response("ok\n", media_type="text/plain")
-            case "/readyz":
+            case "/readyz" | "/_/ready":
                 ready = self._needs is not None
                 return Response("ready\n" if ready else "starting\n", 200 if ready else 503, media_type="text/plain")
             case "/metrics":

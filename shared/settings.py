@@ -3,18 +3,43 @@
 A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no value printed.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from shared.contract import Writes
+
+MOUNTED = Path("/var/openfaas/secrets")
+"""Where OpenFaaS puts a function's secrets, a file each; it has no other way to give one."""
+
+
+class Mounted(SecretsSettingsSource):
+    """Secrets as files, named as OpenFaaS takes names: `database-url`."""
+
+    @classmethod
+    def find_case_path(cls, dir_path: Path, file_name: str, case_sensitive: bool) -> Path | None:
+        """A setting's file."""
+        return super().find_case_path(dir_path, file_name.replace("_", "-"), case_sensitive)
 
 
 class Settings(BaseSettings):
     """What every function has."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's names
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then OpenFaaS' files where there are any."""
+        return (init_settings, env_settings, *((Mounted(settings_cls, MOUNTED),) if MOUNTED.is_dir() else ()))
 
     function_name: str = "function"
     log_level: str = "INFO"

