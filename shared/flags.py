@@ -7,6 +7,7 @@ Of several flags that a tenant's data meets (its own, that of all; `ingest` and 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ _READ = """
 SELECT name, tenant_id, value, extract(epoch FROM until - now())::float8 FROM telemetry.flags WHERE name = ANY(%s) AND (until IS NULL OR until > now())
 """
 _FOR_EVER: Final = float("inf")
-_STRICTER: Final = (Switch.ON, Switch.SKIP, Switch.HOLD, Switch.OFF)
+_STRICTNESS: Final = {Switch.ON: 0, Switch.SKIP: 1, Switch.HOLD: 2, Switch.OFF: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +104,19 @@ class Flags:
         now = monotonic()
         rows = [row for row in self._rows if row.ends > now]
         whole = {**self._defaults, **{row.flag: row.value for row in rows if row.tenant_id is None}}
-        was, self._whole = self._whole, _strictest(whole.values())
-        own: dict[str, list[Switch]] = {}
+        was, self._whole = self._whole, _strictest(*whole.values())
+        tenants, switched = dict[str, Switch](), Counter[Flag]()
         for row in rows:
-            if row.tenant_id is not None:
-                own.setdefault(row.tenant_id, []).append(row.value)
-        self._tenants = {tenant_id: _strictest([self._whole, *values]) for tenant_id, values in own.items()}
+            if row.tenant_id is not None and row.value is not Switch.ON:
+                tenants[row.tenant_id] = _strictest(row.value, tenants.get(row.tenant_id, self._whole))
+                switched[row.flag] += 1
+        self._tenants = tenants
         if self._whole is not was:
             log.warning("switched from %s to %s", was, self._whole, extra={"flags": {str(flag): str(value) for flag, value in whole.items()}})
         for flag, value in whole.items():
             for one in flag.values:
                 metrics.FLAG.labels(flag, one).set(one is value)
-            switched = [row for row in rows if row.flag is flag and row.tenant_id is not None and row.value is not Switch.ON]
-            metrics.FLAG_TENANTS.labels(flag).set(len(switched))
+            metrics.FLAG_TENANTS.labels(flag).set(switched[flag])
 
 
 @asynccontextmanager
@@ -130,8 +131,8 @@ async def opened(defaults: Mapping[Flag, Switch], url: SecretStr | None, seconds
         yield flags
 
 
-def _strictest(values: Iterable[Switch]) -> Switch:
-    return max(values, key=_STRICTER.index, default=Switch.ON)
+def _strictest(*values: Switch) -> Switch:
+    return max(values, key=_STRICTNESS.__getitem__, default=Switch.ON)
 
 
 def _rows(fetched: Iterable[tuple[Any, ...]], asked: float) -> Iterable[_Row]:

@@ -11,14 +11,12 @@ from typing import Any
 import orjson
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from functions.sink_opensearch import answers, bulk, documents, main, request, template, values
 from functions.sink_opensearch.answers import ITEMS, REQUESTS
 from shared.contract import NOBODY, EventType, Period
 from shared.envelope import Record
-from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
 from tests import batches, waiting
 from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items

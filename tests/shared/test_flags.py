@@ -29,7 +29,7 @@ def made(defaults: Mapping[Flag, Switch] = INGEST, seconds: float = 0.01) -> Fla
 
 async def until(read: Flags, tenant_id: str, value: Switch) -> None:
     async with asyncio.timeout(5):
-        while read.of(tenant_id) is not value:
+        while read.of(tenant_id) is not value:  # noqa: ASYNC110 nobody tells
             await asyncio.sleep(0.01)
 
 
@@ -88,7 +88,7 @@ async def test_known_flags_go_on_while_the_database_is_away_and_end_in_time(data
         database.flags = []
         asked = database.asked
         async with asyncio.timeout(5):
-            while database.asked < asked + 3:
+            while database.asked < asked + 3:  # noqa: ASYNC110 nobody tells
                 await asyncio.sleep(0.01)
         assert read.of(GLOBEX) is Switch.OFF
     database.down = False
