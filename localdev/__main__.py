@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from localdev import functions
+from localdev import compose, functions
 from localdev.paths import local
 from localdev.ports import ports
 from localdev.supervisor import control, state
@@ -21,14 +21,18 @@ examples:
   ./task up -- --wait-for ingest_otlp  return as soon as that function is ready
   ./task up -- --with sink_archive     with the archive, which is off by default
   ./task logs -- kafka -f              follow a log
+  ./task stop -- loki                  take a backend away; ./task start -- loki brings it back
   OBSTACK_LOCAL=/tmp/second OBSTACK_PORT_OFFSET=1000 ./task up   a second stack beside the first
 """
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again."""
+    """Start everything and return when it is ready; if it runs already, wait for that. Failed services are tried again. In containers where Docker answers."""
     console = Console()
     _switch_on(arguments.with_functions)
+    if not arguments.wait_for and not state.running() and compose.chosen():
+        print(f"In containers; Grafana is at http://127.0.0.1:{ports()['GRAFANA_PORT']}. OBSTACK_STACK=processes ./task up does without Docker.", flush=True)
+        return compose.up(arguments.with_functions)
     wanted = [name for name in arguments.wait_for.split(",") if name]
     try:
         with for_terminal(console) as display:
@@ -55,7 +59,24 @@ def _switch_on(names: str) -> None:
 
 def down(_: argparse.Namespace) -> int:
     """Stop everything; data and installed backends stay."""
-    print("Stopped." if control.down() else "Nothing runs.")
+    code = compose.down() if (containers := compose.runs()) else 0
+    print("Stopped." if control.down() or (containers and not code) else "Nothing runs.")
+    return code
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Stop these services alone, cleanly: as if they were away. ./task start and ./task up bring them back."""
+    for name in arguments.names:
+        control.stop(name)
+        print(f"{name}: stopped")
+    return 0
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Start services that were stopped, and return when they are ready."""
+    for name in arguments.names:
+        control.start(name)
+        print(f"{name}: ready")
     return 0
 
 
@@ -86,13 +107,15 @@ def logs(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localdev", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (up, down, status, logs):
+    for command in (up, down, stop, start, status, logs):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
         if command is up:
             sub.add_argument("--wait-for", default="", metavar="A,B", help="return once these services are ready; the rest goes on")
             sub.add_argument("--with", dest="with_functions", default="", metavar="A,B", help="functions that are off by default: sink_archive")
             sub.add_argument("--timeout", type=float, default=float("inf"), metavar="SECONDS", help="give up waiting; the stack goes on (default: never)")
+        if command in (stop, start):
+            sub.add_argument("names", nargs="+", metavar="NAME", help="a service, as ./task status names it")
         if command is logs:
             sub.add_argument("name", nargs="?", help="a service, or supervisor, or install-…")
             sub.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")

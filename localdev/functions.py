@@ -82,6 +82,8 @@ class Function:
     every: float | None = None
     """Seconds between a timer's calls; None when none calls it."""
     websockets: bool = False
+    elsewhere: str = ""
+    """Its URL, when it isn't on this machine."""
 
     @property
     def metrics_port(self) -> int:
@@ -90,8 +92,8 @@ class Function:
 
     @property
     def url(self) -> str:
-        """Where it listens on this machine."""
-        return f"http://127.0.0.1:{self.port}"
+        """Where it listens."""
+        return self.elsewhere or f"http://127.0.0.1:{self.port}"
 
     @property
     def host(self) -> str:

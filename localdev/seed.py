@@ -1,4 +1,8 @@
-"""Tables, and two tenants with their users, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept."""
+"""Tables, and two tenants with their users, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept.
+
+`python -m localdev.seed` is compose's one-shot, in a container that has its `.local` in a volume: DATABASE_URL names the database, OBSTACK_GATEWAY where
+customers reach the gateway. Beside `demo.json` it leaves each tenant's token in a file of its own for Grafana, which has another user.
+"""
 
 import json
 import os
@@ -26,11 +30,14 @@ def migrate() -> None:
         raise RuntimeError(f"the tables can't be brought up to date: {done.stderr.strip()}")
 
 
-def seed() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Two tenants, each with an admin and a token (`{"id", "name", "email", "password", "token"}`), and a viewer (`{"tenant_id", "email", "password"}`)."""
+def seed(database_url: str = "") -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Two tenants, each with an admin and a token (`{"id", "name", "email", "password", "token"}`), and a viewer (`{"tenant_id", "email", "password"}`).
+
+    `database_url`: this machine's without it.
+    """
     tenants = {tenant["email"]: tenant for tenant in _remembered("tenants")}
     users = {user["email"]: user for user in _remembered("users")}
-    with psycopg.connect(backends.urls()["postgres"]) as connection:
+    with psycopg.connect(database_url or backends.urls()["postgres"]) as connection:
         made = [_tenant(connection, name, email, tenants.get(email)) for name, email in _TENANTS]
         return made, [_viewer(connection, made[0]["id"], users.get(_VIEWER))]
 
@@ -86,3 +93,17 @@ def _has_token(connection: psycopg.Connection[Any], tenant: dict[str, str]) -> b
 def _has_password(connection: psycopg.Connection[Any], tenant_id: str, user: dict[str, str]) -> bool:
     found = connection.execute("SELECT hashed_password FROM users WHERE tenant_id = %s AND email = %s", (tenant_id, user["email"])).fetchone()
     return found is not None and passwords.matches(user["password"], found[0])
+
+
+def main() -> None:
+    """Seed the database of the environment."""
+    tenants, users = seed(os.environ["DATABASE_URL"])
+    demo = paths.local() / "demo.json"
+    demo.touch(mode=0o600)
+    demo.write_text(json.dumps({"gateway": os.environ["OBSTACK_GATEWAY"], "tenants": tenants, "users": users}, indent=2))
+    for number, tenant in enumerate(tenants, 1):
+        (paths.local() / f"tenant-{number}.token").write_text(tenant["token"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """`python -m localdev.chaos`: is anything lost or doubled, whatever happens to the stack? `./task chaos` calls it; the stack must be up.
 
-Exit code 0: each number is in each backend exactly once, and the poison is in the dead letters.
+Exit code 0: each number is in each backend exactly once, the poison is in the dead letters, and nothing else is.
 """
 
 import argparse
@@ -8,32 +8,35 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from secrets import token_hex
 from typing import Any
 
 import httpx2
 from rich.console import Console
-from rich.table import Table
 
 from localdev import paths
-from localdev.chaos import harm
+from localdev.chaos import harm, judge, outage
 from localdev.chaos.harm import DeadLetters, Harm, NotBack
 from localdev.chaos.load import GaveUp, Run, Sender
-from localdev.chaos.seen import Reader, Sight
-from shared.contract import Topic
+from localdev.chaos.outage import Plan
+from localdev.chaos.seen import Reader
+from localdev.supervisor import control
 
 EXAMPLES = """\
 examples:
   ./task chaos                                        a first look, some minutes
   ./task chaos -- --kill sink_loki,kafka --freeze ''  only these
   ./task chaos -- --logs 200000 --samples 100000 --spans 50000
+  ./task chaos -- --outage                            each backend away for two minutes, one after the other
+  ./task chaos -- --outage loki --minutes 10 --rate 200
 """
-OTHERS = ("prom_label_proxy", "query", "tempo")
-"""Killed only when asked for: no record passes through the first two, and Tempo says yes up to two seconds before its log is on disk, so it loses those spans:
-what must not happen to it in production has several ingesters."""
+OTHERS = ("prom_label_proxy", "query")
+"""Killed only when asked for: no record passes through them."""
 FROZEN = ("sink_prom", "loki")
 BLOCKED_SECONDS = 8.0
+LETTERS_SECONDS = 10.0
+"""For those that come last."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,10 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
+        running = harm.services()
         demo = json.loads((paths.local() / "demo.json").read_text())
-        killed = arguments.kill.split(",") if arguments.kill is not None else [name for name in harm.services() if name not in OTHERS]
+        if arguments.outage:
+            return _outages(arguments, console, demo)
+        killed = arguments.kill.split(",") if arguments.kill is not None else [name for name in running if name not in OTHERS]
         return _run(arguments, console, demo, [name for name in killed if name])
-    except (FileNotFoundError, NotBack, GaveUp, httpx2.HTTPError) as failure:
+    except (FileNotFoundError, NotBack, GaveUp, control.Failure, httpx2.HTTPError) as failure:
         print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -57,18 +63,32 @@ def _run(arguments: argparse.Namespace, console: Console, demo: dict[str, Any], 
     harms = [harm.kill(name) for name in killed]
     harms += [harm.freeze(name, arguments.freeze_seconds) for name in arguments.freeze.split(",") if name]
     harms += [harm.block_opensearch(demo["backends"]["opensearch"], tenant["id"], BLOCKED_SECONDS)] if not arguments.no_block else []
-    letters = DeadLetters(demo["backends"]["kafka"])
-    try:
+    with closing(DeadLetters(demo["backends"]["kafka"])) as letters:
         poisoned = harm.poison(demo["backends"]["kafka"], tenant["id"])
         again = _send(console, demo["gateway"], tenant["token"], run, harms, arguments)
         with Reader(demo["backends"], tenant["id"], run) as reader:
-            sights = _look(console, reader, arguments.patience)
-        found = list(letters.read(10))
-    finally:
-        letters.close()
-    console.print(_table(sights))
+            sights = judge.look(console, reader, arguments.patience)
+        found = list(letters.read(LETTERS_SECONDS))
+    console.print(judge.table(sights))
     console.print(f"Batches sent again, since they were not taken or the answer was lost: {again}")
-    return 0 if _judge(console, sights, poisoned, found) else 1
+    return 0 if judge.whole(console, sights, poisoned, found) else 1
+
+
+def _outages(arguments: argparse.Namespace, console: Console, demo: dict[str, Any]) -> int:
+    tenant, fine = demo["tenants"][0], True
+    for backend in arguments.outage:
+        plan = Plan(backend, arguments.minutes * 60, arguments.rate)
+        run = plan.run(f"run{token_hex(4)}")
+        with closing(DeadLetters(demo["backends"]["kafka"])) as letters:
+            with Sender(demo["gateway"], tenant["token"], run, 1, arguments.patience) as sender:
+                course = outage.course(plan, sender, console.print, arguments.patience)
+            with Reader(demo["backends"], tenant["id"], run) as reader:
+                sights = judge.look(console, reader, arguments.patience)
+            found = list(letters.read(LETTERS_SECONDS))
+        console.print(course.table(), judge.table(sights), course.story(), sep="\n")
+        console.print(f"Batches sent again, since they were not taken or the answer was lost: {sender.again}")
+        fine = judge.whole(console, sights, {}, found) and fine
+    return 0 if fine else 1
 
 
 def _send(console: Console, gateway: str, token: str, run: Run, harms: list[Harm], arguments: argparse.Namespace) -> int:
@@ -84,53 +104,18 @@ def _send(console: Console, gateway: str, token: str, run: Run, harms: list[Harm
         return sender.again
 
 
-def _look(console: Console, reader: Reader, patience: float) -> list[Sight]:
-    """Look into each backend until nothing is missing, or nothing has come for a while."""
-
-    def until_whole(backend: str) -> Sight:
-        look, least, deadline = reader.looks()[backend], sys.maxsize, time.monotonic() + patience
-        while True:
-            try:
-                sight = look()
-            except (httpx2.HTTPError, KeyError, ValueError) as failure:
-                console.print(f"{backend}: {type(failure).__name__}: {failure}", markup=False)
-                if time.monotonic() > deadline:
-                    raise NotBack(f"{backend} can't be read") from failure
-            else:
-                if not sight.missing or time.monotonic() > deadline:
-                    return sight
-                if len(sight.missing) < least:
-                    least, deadline = len(sight.missing), time.monotonic() + patience
-                    console.print(f"{backend}: {least} of {sight.expected} to come")
-            time.sleep(2)
-
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(until_whole, reader.looks()))
+def _backends(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - outage.SINKS.keys():
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(outage.SINKS)}")
+    return names
 
 
-def _table(sights: list[Sight]) -> Table:
-    table = Table("backend", "sent", "missing", "doubled")
-    for sight in sights:
-        table.add_row(sight.backend, f"{sight.expected:,}", _some(sight.missing), _some(sight.doubled))
-    return table
-
-
-def _some(numbers: list[int]) -> str:
-    return f"{len(numbers):,} ({', '.join(map(str, numbers[:5]))}, …)" if numbers else "0"
-
-
-def _judge(console: Console, sights: list[Sight], poisoned: dict[str, Topic], found: list[tuple[str, str, str, str]]) -> bool:
-    """Say what is wrong."""
-    buried = {(record, sink) for record, sink, _, _ in found}
-    unburied = [f"{topic} of {sink}" for record, topic in poisoned.items() for sink in harm.READERS[topic] if (record, sink) not in buried]
-    strangers = [letter for letter in found if letter[0] not in poisoned]
-    for missing in sorted(unburied):
-        console.print(f"the poison in {missing} is not in the dead letters")
-    for record, sink, reason, detail in strangers[:20]:
-        console.print(f"dead letter of {sink}: {record} {reason}: {detail}", markup=False)
-    whole = all(sight.whole for sight in sights) and not unburied and not strangers
-    console.print("Nothing lost, nothing doubled." if whole else "Not whole.")
-    return whole
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 100_000:
+        raise argparse.ArgumentTypeError("more than 0, and less than 100,000")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,6 +130,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--freeze-seconds", type=float, default=20.0, help="for how long (default 20)")
     parser.add_argument("--pace", type=float, default=4.0, help="seconds that the records sent with each of these are spread over, at least (default 4)")
     parser.add_argument("--no-block", action="store_true", help="leave out OpenSearch's full disk")
+    parser.add_argument(
+        "--outage",
+        type=_backends,
+        nargs="?",
+        const=list(outage.SINKS),
+        metavar="A,B",
+        help=f"nothing of all that, but these backends away for long, one after the other (default {','.join(outage.SINKS)})",
+    )
+    parser.add_argument("--minutes", type=_positive, default=2.0, help="how long each is away (default 2)")
+    parser.add_argument("--rate", type=_positive, default=200.0, help="batches of each signal a minute meanwhile (default 200)")
     parser.add_argument("--patience", type=float, default=180.0, help="seconds to wait for a batch to be taken, and for missing records to come (default 180)")
     return parser
 

@@ -108,10 +108,6 @@ def poison(servers: str, tenant: str) -> dict[str, Topic]:
     whose = Tenant(tenant, tenant, frozenset())
     failed: list[KafkaError] = []
 
-    def told(error: KafkaError | None, _: Message) -> None:
-        if error:
-            failed.append(error)
-
     for topic, (kind, source) in _TYPES.items():
         record = envelope.new(whose, kind, source, topic, POISON, key=envelope.keys(tenant)[0])
         producer.produce(
@@ -121,6 +117,10 @@ def poison(servers: str, tenant: str) -> dict[str, Topic]:
     if producer.flush(30) or failed:
         raise NotBack(f"the broker takes nothing: {failed}")
     return sent
+
+
+Letter = tuple[str, str, str, str]
+"""Record id, sink, reason and detail."""
 
 
 class DeadLetters:
@@ -137,8 +137,8 @@ class DeadLetters:
         """Close the connection."""
         self._consumer.close()
 
-    def read(self, seconds: float) -> Iterator[tuple[str, str, str, str]]:
-        """Record id, sink, reason and detail of those that come within so many seconds."""
+    def read(self, seconds: float) -> Iterator[Letter]:
+        """Those that come within so many seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             message = self._consumer.poll(0.2)

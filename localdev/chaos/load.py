@@ -1,6 +1,7 @@
 """Numbered records of all signals, sent through the gateway until each batch was taken."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from shared.contract import OTLP_PREFIX, PROMETHEUS_PREFIX, PROTOBUF, TOKEN_HEAD
 
 LOGS_PER_BATCH, STEPS_PER_BATCH, TRACES_PER_BATCH = 200, 5, 2
 SERIES, SPANS_PER_TRACE = 100, 100
-STEP_MS: Final = 100
+SAMPLES_PER_BATCH, SPANS_PER_BATCH = STEPS_PER_BATCH * SERIES, TRACES_PER_BATCH * SPANS_PER_TRACE
 METRIC: Final = "chaos_number"
 AGAIN_SECONDS: Final = 0.2
 _AGAIN: Final = frozenset({429, 502, 503, 504})
@@ -31,18 +32,28 @@ class GaveUp(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run's records: how many of each signal, rounded up to whole batches, and from when on they are dated."""
+    """One run's records: how many of each signal, and from when on, and over how many seconds, they are dated."""
 
     name: str
     logs: int
     samples: int
     spans: int
     began_ns: int = field(default_factory=time.time_ns)
+    seconds: float = 60.0
 
     @property
     def service(self) -> str:
         """`service.name` of its logs and spans."""
         return f"chaos-{self.name}"
+
+    def time_ns(self, number: int, count: int) -> int:
+        """When record number `number` of `count` happened: another time for each, since Loki takes equal lines of equal time for one."""
+        return self.began_ns + number * int(self.seconds * 1e9) // count
+
+    @property
+    def until_ns(self) -> int:
+        """No record is as late as this."""
+        return self.began_ns + int(self.seconds * 1e9)
 
     def trace_id(self, trace: int) -> bytes:
         """Of trace number `trace`, which has spans number SPANS_PER_TRACE * trace and on."""
@@ -57,8 +68,8 @@ def requests(run: Run) -> dict[str, list[Callable[[], Request]]]:
     """By signal: every batch, in order, encoded when it is its turn."""
     return {
         "logs": [_batch(_logs, run, first) for first in range(0, run.logs, LOGS_PER_BATCH)],
-        "samples": [_batch(_samples, run, first) for first in range(0, run.samples, STEPS_PER_BATCH * SERIES)],
-        "spans": [_batch(_spans, run, first) for first in range(0, run.spans, TRACES_PER_BATCH * SPANS_PER_TRACE)],
+        "samples": [_batch(_samples, run, first) for first in range(0, run.samples, SAMPLES_PER_BATCH)],
+        "spans": [_batch(_spans, run, first) for first in range(0, run.spans, SPANS_PER_BATCH)],
     }
 
 
@@ -72,8 +83,7 @@ def _logs(run: Run, first: int) -> Request:
     resource.resource.attributes.add(key="service.name").value.string_value = run.service
     scope = resource.scope_logs.add()
     for number in range(first, min(first + LOGS_PER_BATCH, run.logs)):
-        # A time of its own for each: Loki takes equal lines of equal time for one.
-        scope.log_records.add(time_unix_nano=run.began_ns + number * 1000, severity_number=9).body.string_value = f"{run.name} {number}"
+        scope.log_records.add(time_unix_nano=run.time_ns(number, run.logs), severity_number=9).body.string_value = f"{run.name} {number}"
     return f"{OTLP_PREFIX}/v1/logs", {"content-type": PROTOBUF}, message.SerializeToString()
 
 
@@ -82,8 +92,8 @@ def _spans(run: Run, first: int) -> Request:
     resource = message.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = run.service
     scope = resource.scope_spans.add()
-    for number in range(first, min(first + TRACES_PER_BATCH * SPANS_PER_TRACE, run.spans)):
-        began = run.began_ns + number * 1000
+    for number in range(first, min(first + SPANS_PER_BATCH, run.spans)):
+        began = run.time_ns(number, run.spans)
         scope.spans.add(
             trace_id=run.trace_id(number // SPANS_PER_TRACE),
             span_id=(number + 1).to_bytes(8, "big"),
@@ -97,14 +107,14 @@ def _spans(run: Run, first: int) -> Request:
 def _samples(run: Run, first: int) -> Request:
     message = WriteRequest()
     by_series: dict[int, list[int]] = {}
-    for number in range(first, min(first + STEPS_PER_BATCH * SERIES, run.samples)):
+    for number in range(first, min(first + SAMPLES_PER_BATCH, run.samples)):
         by_series.setdefault(number % SERIES, []).append(number)
     for series, numbers in by_series.items():
         one = message.timeseries.add()
         for name, value in (("__name__", METRIC), ("run", run.name), ("series", str(series))):
             one.labels.add(name=name, value=value)
         for number in numbers:
-            one.samples.add(value=number, timestamp=run.began_ns // 10**6 + number // SERIES * STEP_MS)
+            one.samples.add(value=number, timestamp=run.time_ns(number // SERIES * SERIES, run.samples) // 10**6)
     headers = {"content-type": PROTOBUF, "content-encoding": "snappy", "x-prometheus-remote-write-version": "0.1.0"}
     return f"{PROMETHEUS_PREFIX}/v1/write", headers, snappy(message.SerializeToString())
 
@@ -116,6 +126,7 @@ class Sender:
         self._client = httpx2.Client(base_url=gateway, headers={TOKEN_HEADER: token}, timeout=15)
         self._patience = patience
         self._pool = ThreadPoolExecutor(3)
+        self._ending = threading.Event()
         self._portions = [list(_share(batches, portions)) for batches in requests(run).values()]
         self.again = 0
         """How often a batch was sent again."""
@@ -124,6 +135,7 @@ class Sender:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ending.set()
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
 
@@ -135,7 +147,8 @@ class Sender:
         began = time.monotonic()
         for number, batch in enumerate(batches):
             self._send(*batch())
-            time.sleep(max(0.0, began + seconds * (number + 1) / len(batches) - time.monotonic()))
+            if self._ending.wait(max(0.0, began + seconds * (number + 1) / len(batches) - time.monotonic())):
+                return
 
     def _send(self, path: str, headers: dict[str, str], body: bytes) -> None:
         deadline = time.monotonic() + self._patience
@@ -149,7 +162,7 @@ class Sender:
                     raise GaveUp(f"{path}: {said}")
             except httpx2.TransportError as error:
                 said = f"{type(error).__name__}: {error}"
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._ending.is_set():
                 raise GaveUp(f"{path}: not taken within {self._patience:.0f} s; last: {said}")
             self.again += 1
             time.sleep(AGAIN_SECONDS)

@@ -12,7 +12,6 @@ from localdev.chaos.load import METRIC, SPANS_PER_TRACE, Run
 from shared.contract import TENANT_HEADER, TENANT_LABEL
 
 _PAGE: Final = 5000
-_HOUR_NS: Final = 3600 * 10**9
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Reader:
     def loki(self) -> Sight:
         """Log lines, by pages in order of time."""
         found: Counter[int] = Counter()
-        start, end = self._run.began_ns, self._run.began_ns + _HOUR_NS
+        start, end = self._run.began_ns, self._run.until_ns
         while True:
             query = {"query": f'{{service_name="{self._run.service}"}}', "start": str(start), "end": str(end), "limit": str(_PAGE), "direction": "forward"}
             streams = self._get("loki", "/loki/api/v1/query_range", query)["data"]["result"]
@@ -77,9 +76,8 @@ class Reader:
 
     def prometheus(self) -> Sight:
         """Samples, raw."""
-        query = f'{METRIC}{{run="{self._run.name}",{TENANT_LABEL}="{self._tenant}"}}[2h]'
-        end = self._run.began_ns // 10**9 + 3600
-        result = self._get("prometheus", "/api/v1/query", {"query": query, "time": str(end)})["data"]["result"]
+        query = f'{METRIC}{{run="{self._run.name}",{TENANT_LABEL}="{self._tenant}"}}[{round(self._run.seconds) + 2}s]'
+        result = self._get("prometheus", "/api/v1/query", {"query": query, "time": str(self._run.until_ns // 10**9 + 1)})["data"]["result"]
         return _sight("prometheus", self._run.samples, Counter(int(float(value)) for series in result for _, value in series["values"]))
 
     def tempo(self) -> Sight:

@@ -53,6 +53,7 @@ class Board:
         self._news = threading.Condition()
         self._statuses = {name: Status(after=after) for name, after in services.items()}
         self._version = 0
+        self._held: frozenset[str] = frozenset()
         self._stopping = False
 
     def update(self, name: str, state: State | None = None, **changes: Any) -> None:
@@ -80,16 +81,30 @@ class Board:
         """Whether stop was called."""
         return self._stopping
 
+    def hold(self, names: frozenset[str]) -> None:
+        """From now on these services, and no others, are not started."""
+        with self._news:
+            self._held = names
+            self._tell()
+
+    def may_run(self, name: str) -> bool:
+        """Whether the service may be started: the stack isn't being stopped, and nobody holds the service."""
+        return not self._stopping and name not in self._held
+
+    def wait_while_held(self, name: str) -> None:
+        """Until the service is let go, or the stack is being stopped."""
+        self._wait(lambda: self._stopping or name not in self._held)
+
     def wait_for_state(self, names: Iterable[str], states: frozenset[State]) -> bool:
         """Until each of these services is in one of `states`; false when the stack is being stopped first."""
         wanted = list(names)
         self._wait(lambda: self._stopping or all(self._statuses[name].state in states for name in wanted))
         return not self._stopping
 
-    def wait_until_ended(self, names: Iterable[str]) -> None:
-        """Until none of these services has a process."""
+    def wait_until_ended(self, names: Iterable[str], seconds: float | None = None) -> bool:
+        """Until none of these services has a process, or so long; whether it is so."""
         wanted = list(names)
-        self._wait(lambda: all(self._statuses[name].pid is None for name in wanted))
+        return self._wait(lambda: all(self._statuses[name].pid is None for name in wanted), seconds)
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Sleep, unless the stack is being stopped: then true, at once."""
@@ -101,9 +116,9 @@ class Board:
         self._wait(lambda: self._version != version, seconds)
         return self._version
 
-    def _wait(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
+    def _wait(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         with self._news:
-            self._news.wait_for(condition, seconds)
+            return self._news.wait_for(condition, seconds)
 
     def _tell(self) -> None:
         self._version += 1

@@ -1,4 +1,6 @@
-"""What a person asks of the supervisor: up, down, status. The supervisor is another process; these talk to it by signals and read what it publishes."""
+"""What a person asks of the supervisor: up, down, status; stop and start of one service. The supervisor is another process; these talk to it by signals and
+read what it publishes.
+"""
 
 import contextlib
 import os
@@ -7,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from localdev.paths import ROOT, local
@@ -38,6 +40,7 @@ def up(display: Display, wanted: Collection[str] = (), timeout: float = float("i
     deadline = time.monotonic() + timeout
     before = state.snapshot()
     child = None
+    state.let_go(state.held())
     if pid := state.running():
         os.kill(pid, signal.SIGHUP)
     else:
@@ -71,6 +74,42 @@ def down(timeout: float = 120) -> bool:
     return True
 
 
+def stop(name: str, timeout: float = 60) -> None:
+    """Stop one service of the running stack, cleanly; its port refuses until `start`, or `up`. Raises Failure."""
+    before = _running_with(name)
+    state.hold(name)
+    os.kill(before.pid, signal.SIGHUP)
+    _wait_for(name, timeout, lambda now: now.services[name].state is State.STOPPED)
+
+
+def start(name: str, timeout: float = 120) -> None:
+    """Start one that was stopped, and wait until it is ready. Raises Failure."""
+    before = _running_with(name)
+    state.let_go([name])
+    os.kill(before.pid, signal.SIGHUP)
+    _wait_for(name, timeout, lambda now: now.tries > before.tries and _settled(now.services, [name]))
+
+
+def _running_with(name: str) -> Snapshot:
+    now = state.snapshot()
+    if now is None:
+        raise Failure("no stack is running; ./task up starts it")
+    if name not in now.services:
+        raise Failure(_unknown({name}, now.services))
+    return now
+
+
+def _wait_for(name: str, timeout: float, done: Callable[[Snapshot], bool]) -> None:
+    deadline = time.monotonic() + timeout
+    while now := state.snapshot():
+        if done(now):
+            return
+        if time.monotonic() > deadline:
+            raise Failure(f"{name} is {now.services[name].state} after {timeout:.0f} s; ./task status, ./task logs -- {name}")
+        time.sleep(_POLL_SECONDS)
+    raise Failure(_ended())
+
+
 def _start_detached(command: Sequence[str]) -> subprocess.Popen[bytes]:
     with (state.log_folder() / "supervisor.log").open("ab") as log:
         child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -82,7 +121,7 @@ def _settled(services: dict[str, Status], wanted: Collection[str]) -> bool:
     """Whether all wanted services are ready. Raises Failure for one that won't become so."""
     names = set(wanted or services)
     if unknown := names - services.keys():
-        raise Failure(f"no service is called {', '.join(sorted(unknown))}; there are {', '.join(services)}")
+        raise Failure(_unknown(unknown, services))
     while more := {after for name in names for after in services[name].after} - names:
         names |= more
     for name in names:
@@ -90,6 +129,10 @@ def _settled(services: dict[str, Status], wanted: Collection[str]) -> bool:
         if status.state is State.FAILED or status.crashes >= HOPELESS_CRASHES:
             raise Failure(_failed(name, status))
     return all(services[name].state is State.READY for name in names)
+
+
+def _unknown(names: Iterable[str], services: Iterable[str]) -> str:
+    return f"no service is called {', '.join(sorted(names))}; there are {', '.join(services)}"
 
 
 def _failed(name: str, status: Status) -> str:

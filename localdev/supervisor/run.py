@@ -1,12 +1,12 @@
 """The supervisor: starts what is ready to be started, keeps it running, stops it in reverse.
 
-Promise: at most one per `.local`; whichever way it ends, its services end with it. SIGTERM and SIGINT stop everything, SIGHUP tries failed services again.
+Promise: at most one per `.local`; whichever way it ends, its services end with it. SIGTERM and SIGINT stop everything; SIGHUP tries failed services again,
+and stops and starts single ones as `state.hold` says.
 Every service has a thread (see unit.py), so a slow compile delays only those that wait for it.
 """
 
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -46,8 +46,12 @@ class Supervisor:
             unit.begin(self._installs)
         threading.Thread(target=self._keep_publishing, name="publisher", daemon=True).start()
 
-    def retry_failed(self) -> None:
-        """Give those another chance that wait for a person."""
+    def obey(self) -> None:
+        """End the services that are to be held, start those that no longer are, and give another chance to those that wait for a person."""
+        held = state.held()
+        self._board.hold(held)
+        for name in held & self._units.keys():
+            self._units[name].hold()
         for name, status in self._board.statuses().items():
             if status.state is State.FAILED:
                 self._units[name].begin(self._installs)
@@ -84,22 +88,33 @@ class Supervisor:
 def run(services: Iterable[Service]) -> None:
     """Be the supervisor until told to stop. Never returns: installations may still be running on threads that cannot be ended."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", force=True)
-    requests: queue.SimpleQueue[int] = queue.SimpleQueue()  # its put may be called from a signal handler
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: requests.put(number))
+    requests = _signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     lock = state.acquire("supervisor", seconds=2)
     if lock is None:
         log.info("another supervisor runs already")
         sys.exit(0)
     supervisor = Supervisor(services, _start_reaper())
     supervisor.start()
-    while requests.get() == signal.SIGHUP:
-        supervisor.retry_failed()
+    while os.read(requests, 1)[0] == signal.SIGHUP:
+        supervisor.obey()
     log.info("stopping")
     supervisor.stop()
     log.info("stopped")
     logging.shutdown()
     os._exit(0)
+
+
+def _signals(*numbers: int) -> int:
+    """A pipe with a byte, the number, for each of these signals from now on.
+
+    Handlers in Python run only between two of the main thread's steps: of a signal that comes just before it waits for a lock or a queue, it would never hear.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return reading
 
 
 def _start_reaper() -> Reaper:

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,22 @@ class Snapshot:
     pid: int
     tries: int
     services: dict[str, Status]
+
+
+def held() -> frozenset[str]:
+    """Services that the supervisor shall keep stopped. It looks when it gets SIGHUP."""
+    return frozenset(path.name for path in _folder("run/held").iterdir())
+
+
+def hold(name: str) -> None:
+    """Make it one of those."""
+    (_folder("run/held") / name).touch()
+
+
+def let_go(names: Iterable[str]) -> None:
+    """Undo `hold`."""
+    for name in names:
+        (_folder("run/held") / name).unlink(missing_ok=True)
 
 
 def publish(pid: int, tries: int, services: Mapping[str, Status]) -> None:

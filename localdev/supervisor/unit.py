@@ -50,6 +50,17 @@ class Unit:
         self._thread = threading.Thread(target=self._live, args=(installed,), name=self.service.name, daemon=True)
         self._thread.start()
 
+    def hold(self) -> None:
+        """After Board.hold: SIGTERM, then SIGKILL. Returns when the process group is gone; the thread goes on when the service is let go."""
+        with self._guard:
+            process = self._process
+        if process:
+            self._set(detail="stopping")
+            process.signal(signal.SIGTERM)
+            if not self._board.wait_until_ended([self.service.name], self.service.stop_seconds):
+                process.signal(signal.SIGKILL)
+                self._board.wait_until_ended([self.service.name])
+
     def end(self) -> None:
         """After Board.stop: SIGTERM, then SIGKILL. Returns when the process group is gone."""
         with self._guard:
@@ -93,6 +104,11 @@ class Unit:
             ending = self._run_once()
             if self._board.stopping:
                 return
+            if not self._board.may_run(self.service.name):
+                crashes = 0
+                self._set(State.STOPPED, detail="on request; ./task start brings it back", pid=None, crashes=0)
+                self._board.wait_while_held(self.service.name)
+                continue
             crashes = 1 if time.monotonic() - began > STEADY_SECONDS else crashes + 1
             delay = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (crashes - 1))
             log.warning("%s %s; starts again in %.1f s", self.service.name, ending, delay)
@@ -104,7 +120,7 @@ class Unit:
         """From start to end of one process; how it ended."""
         processes.check_ports(self._ports())
         with self._guard:
-            if self._board.stopping:
+            if not self._board.may_run(self.service.name):
                 return "not started"
             self._process = process = self._spawn()
         self._set(State.STARTING, pid=process.pid)

@@ -22,7 +22,7 @@ IDLE_SECONDS = 15.0
 """An unused connection is closed after this; shorter than the functions' server waits, so that it never closes one just as we use it."""
 
 
-async def run(functions: Iterable[Function], bootstrap_servers: str, port: int) -> None:
+async def run(functions: Iterable[Function], bootstrap_servers: str, port: int, host: str = "127.0.0.1") -> None:
     """Deliver until SIGTERM. Raises when a consumer fails for good."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +38,7 @@ async def run(functions: Iterable[Function], bootstrap_servers: str, port: int) 
         runner = web.AppRunner(_status(subscriptions, bootstrap_servers), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
         for function in functions:
             if function.every:
                 await stack.enter_async_context(Timer(function.url, function.every, session))

@@ -28,7 +28,8 @@ def test_help_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None
         main(["--help"])
     general = capsys.readouterr().out
     assert all(word in general for word in ("up", "down", "status", "logs", "examples:"))
-    for command, word in (("up", "--wait-for"), ("down", "backends stay"), ("status", "exit code"), ("logs", "--follow")):
+    words = {"up": "--wait-for", "down": "backends stay", "stop": "as if they were away", "start": "ready", "status": "exit code", "logs": "--follow"}
+    for command, word in words.items():
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert word in capsys.readouterr().out
@@ -166,7 +167,7 @@ def test_demo_file_holds_what_the_contract_says(local: Path, monkeypatch: pytest
     stack.write_demo([{"id": "2", "token": "t"}])
     path = local / "demo.json"
     demo = json.loads(path.read_text())
-    assert set(demo) == {"gateway", "functions", "backends", "tenants"}
+    assert set(demo) == {"gateway", "functions", "backends", "tenants", "users"}
     assert set(demo["backends"]) == {"kafka", "loki", "prometheus", "tempo", "opensearch", "postgres"}
     assert set(demo["functions"]) == {row.name for row in functions.catalogue()}
     assert demo["tenants"] == [{"id": "2", "token": "t"}]
@@ -176,11 +177,10 @@ def test_demo_file_holds_what_the_contract_says(local: Path, monkeypatch: pytest
 def test_follow_ends_with_ctrl_c(supervised: "Supervised") -> None:
     """Without a traceback."""
     supervised.up(supervised.service("a"))
-    follow = subprocess.Popen([sys.executable, "-m", "localdev", "logs", "supervisor", "-f"], cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "localdev", "logs", "supervisor", "-f"]
+    follow = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     assert follow.stdout
     assert follow.stdout.readline()
-    for child in psutil.Process(follow.pid).children():
-        child.send_signal(signal.SIGINT)
-    follow.send_signal(signal.SIGINT)
+    os.killpg(follow.pid, signal.SIGINT)  # as a terminal does: to all at once
     _, errors = follow.communicate(timeout=10)
     assert (follow.returncode, errors) == (0, b"")

@@ -60,6 +60,45 @@ def test_killed_service_is_restarted(supervised: "Supervised") -> None:
     assert not worker.is_running()
 
 
+def test_a_stopped_service_stays_away_until_it_is_started(supervised: "Supervised") -> None:
+    """However often the supervisor is asked for something else; its port is free meanwhile and the others stay."""
+    rows = supervised.service("a"), supervised.service("b")
+    b = supervised.up(*rows)["b"].pid
+    control.stop("a")
+    os.kill(supervised.supervisor, signal.SIGHUP)
+    processes.check_ports({"A_PORT": rows[0]["port"]})
+    assert (supervised.status("a").state, supervised.status("a").pid, supervised.status("b").pid) == (State.STOPPED, None, b)
+    control.start("a")
+    assert (supervised.status("a").state, supervised.status("a").restarts, supervised.status("b").pid) == (State.READY, 0, b)
+    assert [note.split()[0] for note in supervised.notes()].count("stop") == 1
+
+
+def test_up_starts_what_was_stopped(supervised: "Supervised") -> None:
+    """Everything, as it says; a new supervisor remembers nothing of it."""
+    supervised.up(supervised.service("a"))
+    control.stop("a")
+    assert supervised.up()["a"].state is State.READY
+    control.stop("a")
+    control.down()
+    assert supervised.up()["a"].state is State.READY
+
+
+def test_a_stubborn_service_can_be_stopped_alone(supervised: "Supervised") -> None:
+    """By SIGKILL in the end."""
+    supervised.up(supervised.service("a", "--ignore-term", stop_seconds=0.5))
+    control.stop("a")
+    assert supervised.status("a").pid is None
+
+
+def test_stopping_what_is_not_there_says_what_there_is(supervised: "Supervised") -> None:
+    """A wrong name, or no stack."""
+    with pytest.raises(control.Failure, match="no stack is running"):
+        control.stop("a")
+    supervised.up(supervised.service("a"))
+    with pytest.raises(control.Failure, match="no service is called b; there are a"):
+        control.start("b")
+
+
 def test_killed_supervisor_leaves_no_orphans(supervised: "Supervised") -> None:
     """The reaper ends everything, workers and installations too, and the next `up` starts from nothing."""
     supervised.up(

@@ -203,13 +203,17 @@ def known(stack: Stack) -> Tenant:
     """A tenant of the stack with a new token."""
     token_id, tenant_id = uuid4(), stack.tenants[0]["id"]
     with psycopg.connect(stack.backends["postgres"]) as connection:
-        connection.execute("INSERT INTO telemetry.tokens (id, tenant_id, name, sha256) VALUES (%s, %s, 'usage', %s)", (token_id, tenant_id, tokens.digest(str(token_id))))
+        connection.execute(
+            "INSERT INTO telemetry.tokens (id, tenant_id, name, sha256) VALUES (%s, %s, 'usage', %s)", (token_id, tenant_id, tokens.digest(str(token_id)))
+        )
     return Tenant(tenant_id, str(token_id), frozenset(Scope))
 
 
 def rows_of(url: str, who: Tenant) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
-        return connection.execute("SELECT signal, requests, records, bytes FROM telemetry.usage WHERE token_id = %s ORDER BY signal", (who.token_id,)).fetchall()
+        return connection.execute(
+            "SELECT signal, requests, records, bytes FROM telemetry.usage WHERE token_id = %s ORDER BY signal", (who.token_id,)
+        ).fetchall()
 
 
 @pytest.mark.stack

@@ -38,7 +38,7 @@ async def test_smuggled_tenant_headers_never_arrive(
 async def test_every_read_goes_out_as_one_tenant(world: World, acme: Customer, globex: Customer, route: routes.Route) -> None:
     """Whatever its row is: the reader's tenant once, nothing of another's but in a parameter's value, and no parameter that the row doesn't name."""
     path = f"/query/{route.backend}" + route.path.replace("{label}", "job").replace("{tag}", "job").replace("{trace}", "abc")
-    given = urlencode([*((name, globex.tenant_id) for name in sorted(route.parameters - {"start", "end", "limit"})), ("tenant_id", globex.tenant_id)])
+    given = urlencode([*((name, globex.tenant_id) for name in sorted(route.parameters - {"start", "end", "time", "limit"})), ("tenant_id", globex.tenant_id)])
     smuggled = [(name, globex.tenant_id) for name in ("X-Scope-OrgID", "X-Obstack-Tenant", "X-Scope-OrgID", "Ce-Tenantid", "X-Forwarded-Host", "Cookie")]
     for method in route.methods:
         headers = [*acme.headers.items(), *smuggled, *(FORM.items() if method == "POST" else ())]
@@ -238,6 +238,35 @@ async def test_oversize_is_refused(world: World, acme: Customer) -> None:
     assert (await world.ask("GET", f"{target}?query={'x' * 70_000}", acme.headers)).status == 414
     assert (await world.ask("POST", target, {**acme.headers, **FORM}, b"query=" + b"x" * 1_100_000)).status == 413
     assert (await world.ask("POST", target, {**acme.headers, **FORM}, b"query=" + b"x" * 900_000)).status == 200
+
+
+@pytest.mark.parametrize("late", ["9999999999", "9223372037", "99999999999.5", "2300-01-01T00:00:00Z", "nan"])
+async def test_times_that_loki_would_count_wrong_are_refused(world: World, acme: Customer, late: str) -> None:
+    """Found by tests/e2e/test_isolation.py: half a minute of Loki's work for one request, and its 500."""
+    for parameter in ("start", "end"):
+        answer = await world.ask("GET", f"/query/loki/api/v1/label/job/values?{parameter}={late}", acme.headers)
+        assert (answer.status, late in answer.body.decode()) == (400, True)
+    assert not world.asked
+
+
+@pytest.mark.parametrize("time", ["0", "-1", "9223372036", "1795555282", "1795555282.5", "1795555282000000000", "2026-11-24T20:00:00.123456789Z", ""])
+async def test_times_that_loki_can_count_pass(world: World, acme: Customer, time: str) -> None:
+    assert (await world.ask("GET", f"/query/loki/api/v1/label/job/values?start={quote(time)}", acme.headers)).status == 200
+    assert parse_qsl(world.loki.last.query, keep_blank_values=True) == [("start", time)]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "told"),
+    [
+        (b"rpc error: code = Unknown desc = parse error at line 1, col 22: syntax error", 400, b"parse error at line 1, col 22: syntax error\n"),
+        (b"rpc error: code = Unavailable desc = dial tcp 10.0.0.3:9095: connect: refused", 503, b"loki is not available\n"),
+    ],
+)
+async def test_lokis_500_is_not_passed_on(world: World, acme: Customer, said: bytes, status: int, told: bytes) -> None:
+    """Its volumes answer so to a query that can't be read; others may name its parts and their addresses."""
+    world.loki.answer = (500, {"content-type": "text/plain"}, said)
+    answer = await world.ask("GET", "/query/loki/api/v1/index/volume?query=%7B", acme.headers)
+    assert (answer.status, answer.body) == (status, told)
 
 
 @pytest.mark.parametrize("media_type", ["", "application/json", "multipart/form-data; boundary=x", "text/plain"])

@@ -1,0 +1,60 @@
+"""The choice of `./task up` between containers and processes, and what it hands to Docker; a stand-in `docker` notes what it is asked."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from localdev import compose
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `docker` that does what the file says and writes what it was asked."""
+    asked = tmp_path / "asked"
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@ with=$OBSTACK_WITH profiles=$COMPOSE_PROFILES" >> {asked}\ncase "$*" in *" cat "*) echo "{{}}";; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path / "local"))
+    return asked
+
+
+def test_docker_that_answers_is_chosen(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OBSTACK_LOCAL", "OBSTACK_PORT_OFFSET", "OBSTACK_STACK"):
+        monkeypatch.delenv(name, raising=False)
+    assert compose.chosen()
+    monkeypatch.setenv("OBSTACK_STACK", "processes")
+    assert not compose.chosen()
+
+
+def test_docker_without_daemon_is_not_chosen(docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OBSTACK_LOCAL", "OBSTACK_PORT_OFFSET", "OBSTACK_STACK"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "bin" / "docker").write_text('#!/bin/sh\n[ "$1" = compose ]\n')
+    assert not compose.chosen()
+
+
+def test_second_stack_is_one_of_processes(docker: Path) -> None:
+    assert not compose.chosen()
+
+
+def test_unknown_choice_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBSTACK_STACK", "podman")
+    with pytest.raises(ValueError, match="OBSTACK_STACK='podman': compose and processes are allowed"):
+        compose.chosen()
+
+
+def test_up_hands_over_secrets_and_optional_functions(docker: Path, tmp_path: Path) -> None:
+    """The same secrets every time, for their owner alone; a token file likewise."""
+    assert compose.up("sink_archive") == 0
+    kept = tmp_path / "local" / "compose.env"
+    first = kept.read_text()
+    assert [line.partition("=")[0] for line in first.splitlines()] == list(compose.SECRETS)
+    assert compose.up() == 0
+    assert kept.read_text() == first
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (kept, tmp_path / "local" / "demo.json")} == {0o600}
+    asked = docker.read_text().splitlines()
+    assert asked[0].endswith("up --build --detach --wait with=sink_archive profiles=sink_archive")
+    assert not any(value in docker.read_text() for line in first.splitlines() if (value := line.partition("=")[2]))
