@@ -61,6 +61,7 @@ def towards_upstream(headers: CIMultiDictProxy[str], plugins: Plugins, forwarded
     kept = CIMultiDict((name, value) for name, value in end_to_end(headers).items() if name.lower() not in plugins.removed_headers)
     if plugins.correlation_id and not kept.get(plugins.correlation_id.header):
         kept[plugins.correlation_id.header] = str(uuid4())
+    # Kong writes these last, so that its plugins take none of them away.
     chain = ", ".join([*headers.getall("X-Forwarded-For", ()), forwarded["X-Real-IP"]])
     kept.update(forwarded)
     kept["X-Forwarded-For"] = chain

@@ -1,116 +1,28 @@
 """Kong's stand-in: routes as kong.yml says and refuses what it doesn't implement, streams untouched bodies, keeps forged identities out, fails as Kong does."""
 
 import asyncio
-import copy
 import gzip
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 from multidict import CIMultiDict
 
 from localdev.gateway import __main__ as gateway
 from localdev.gateway import config
 from localdev.gateway.headers import normalize
+from localdev.gateway.limits import Limiter
+from localdev.gateway.schema import ConfigError
 from localdev.paths import STACK
+from tests.gateway import KONG, before, changed, copied, mirror, plugin, seen
 from tests.localdev.conftest import free_port
 from tests.waiting import until
-
-KONG: dict[str, Any] = yaml.safe_load((STACK / "kong" / "kong.yml").read_text())
-ROUTES = [(route["paths"][0], service["name"]) for service in KONG["services"] for route in service["routes"]]
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def changed(**changes: Any) -> dict[str, Any]:
-    """kong.yml with a smaller size limit, shorter timeouts, and the given changes of each service."""
-    raw = copy.deepcopy(KONG)
-    raw["plugins"][1]["config"] = {"allowed_payload_size": 1000, "size_unit": "bytes"}
-    for service in raw["services"]:
-        service.update({"connect_timeout": 500, "read_timeout": 2000, **changes})
-    return raw
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A function's server, by its address."""
-    runner = web.ServerRunner(web.Server(handler, auto_decompress=False, access_log=None), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert runner.addresses
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-class Gateway:
-    """The stand-in before one function that all routes lead to, and a client of it."""
-
-    def __init__(self, port: int, client: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self.client = client
-        self.stop = stop
-
-    async def raw(self, request: bytes) -> bytes:
-        """Send bytes, read all that comes until the other side closes."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(request)
-        try:
-            return await reader.read()
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def before(upstream: str | Handler, raw: dict[str, Any] | None = None) -> AsyncIterator[Gateway]:
-    """The gateway before a function, or before an address where none may be."""
-    async with AsyncExitStack() as stack:
-        address = upstream if isinstance(upstream, str) else await stack.enter_async_context(serving(upstream))
-        settings = config.parse(changed() if raw is None else raw)
-        port, stop = free_port(), asyncio.Event()
-        addresses = {route.upstream.host: address for route in settings.routes}
-        task = asyncio.create_task(gateway.serve(settings, addresses, port, stop))
-        client = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        await _listening(port, task)
-        yield Gateway(port, client, stop)
-        stop.set()
-        await task
-
-
-async def _listening(port: int, task: asyncio.Task[None]) -> None:
-    for _ in range(500):
-        assert not task.done()
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            return
-    pytest.fail("the gateway doesn't listen")
-
-
-async def mirror(request: web.BaseRequest) -> web.Response:
-    """A function that answers with what it was asked."""
-    body = await request.read()
-    headers = [[name.decode(), value.decode()] for name, value in request.raw_headers]
-    return web.json_response({"method": request.method, "path": request.raw_path, "headers": headers, "body": body.hex()})
-
-
-def seen(answer: dict[str, Any]) -> CIMultiDict[str]:
-    """The headers that the mirror saw."""
-    return CIMultiDict((name, value) for name, value in answer["headers"])
-
 
 # Configuration
 
@@ -118,44 +30,52 @@ def seen(answer: dict[str, Any]) -> CIMultiDict[str]:
 def test_projects_kong_file_is_accepted() -> None:
     """And every host in it is a function."""
     settings = config.load(STACK / "kong" / "kong.yml")
-    assert {route.prefix for route in settings.routes} == {"/ingest/otlp", "/ingest/prometheus", "/query"}
+    assert {route.path for route in settings.routes if not route.grpc} == {"/ingest/otlp/", "/ingest/prometheus/", "/query/", "/query"}
     assert gateway.addresses(settings)
+
+
+OTLP = "services.telemetry-ingest-otlp"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw["plugins"].append({"name": "rate-limiting", "config": {"minute": 5}}), "rate-limiting: the stand-in doesn't know this plugin"),
-        (lambda raw: raw["plugins"][0]["config"].update(generator="tracker"), "generator: the stand-in knows only 'uuid'"),
-        (lambda raw: raw["plugins"][1]["config"].update(require_content_length=True), "doesn't know require_content_length"),
-        (lambda raw: raw["plugins"][1]["config"].update(size_unit="gigabytes"), "size_unit: 'gigabytes' is none of"),
-        (lambda raw: raw["plugins"][2]["config"].update(add={"headers": ["a:b"]}), "request-transformer.config: the stand-in doesn't know add"),
-        (lambda raw: raw["plugins"][2]["config"]["remove"].update(querystring=["a"]), "doesn't know querystring"),
-        (lambda raw: raw["services"][0]["routes"][0].pop("strip_path"), "services.ingest-otlp.routes.ingest-otlp.strip_path"),
-        (lambda raw: raw["services"][0]["routes"][0].update(methods=["POST"]), "doesn't know methods"),
-        (lambda raw: raw["services"][0]["routes"][0].update(paths=["~/a$"]), "knows only plain prefixes"),
-        (lambda raw: raw["services"][0].update(tls_verify=True), "services.ingest-otlp: the stand-in doesn't know tls_verify"),
-        (lambda raw: raw["services"][0].update(url="https://ingest-otlp"), "url: the stand-in knows only http"),
-        (lambda raw: raw["services"][0].update(retries="many"), "retries: 'many' is not a int"),
-        (lambda raw: raw["services"][0].pop("url"), "url: missing"),
-        (lambda raw: raw.update(consumers=[]), "kong.yml: the stand-in doesn't know consumers"),
-        (lambda raw: raw.update(_format_version="2.1"), "_format_version"),
+        (lambda service, _: service["routes"][0].pop("request_buffering"), f"{OTLP}.routes.telemetry-ingest-otlp.request_buffering: None; "),
+        (lambda service, _: service["routes"][0].update(methods=["POST"]), f"{OTLP}.routes.telemetry-ingest-otlp: the stand-in doesn't know methods"),
+        (lambda service, _: service["routes"][0].update(paths=["~/a.*"]), f"{OTLP}.routes.telemetry-ingest-otlp.paths: '~/a.*'; "),
+        (lambda service, _: service["routes"][0].update(protocols=["https"]), f"{OTLP}.routes.telemetry-ingest-otlp.protocols: the stand-in has no TLS"),
+        (lambda service, _: service["routes"][0].update(headers={"a": ["b", "c"]}), f"{OTLP}.routes.telemetry-ingest-otlp.headers.a: "),
+        (lambda service, _: service["routes"][0].update(headers={"a": ["~*("]}), "'~*(' is no regular expression"),
+        (lambda service, _: service.update(tls_verify=True), f"{OTLP}: the stand-in doesn't know tls_verify"),
+        (lambda service, _: service.update(protocol="https"), f"{OTLP}.protocol: the stand-in knows only http"),
+        (lambda service, _: service.update(enabled=False), f"{OTLP}: the stand-in doesn't know enabled"),
+        (lambda service, _: plugin(service, "correlation-id")["config"].update(generator="tracker"), "correlation-id.config.generator: 'tracker'; "),
+        (lambda service, _: plugin(service, "prometheus")["config"].update(per_consumer=True), "prometheus.config: the stand-in doesn't know per_consumer"),
+        (lambda service, _: plugin(service, "rate-limiting")["config"].update(limit_by="service"), "rate-limiting.config.limit_by: 'service'; "),
+        (lambda service, _: plugin(service, "rate-limiting")["config"].update(month=9000), "rate-limiting.config: the stand-in doesn't know month"),
+        (lambda service, _: plugin(service, "rate-limiting").update(protocols=["http"]), "rate-limiting: the stand-in doesn't know protocols"),
+        (lambda service, _: plugin(service, "request-transformer")["config"].update(add={"headers": ["a:b"]}), "the stand-in doesn't know add"),
+        (lambda service, _: plugin(service, "response-transformer")["config"].update(remove={"headers": ["a"]}), "the stand-in doesn't know remove"),
+        (lambda _, raw: raw.update(_transform=False), "kong.yml: the stand-in doesn't know _transform"),
+        (lambda _, raw: raw["upstreams"][0]["targets"].append({"target": "b:80"}), "upstreams.telemetry-ingest-otlp.targets: the stand-in knows only one"),
+        (lambda _, raw: raw["upstreams"][0]["healthchecks"].update(passive={}), "healthchecks: the stand-in doesn't know passive"),
+        (lambda _, raw: raw["upstreams"][0]["healthchecks"]["active"].update(type="grpc"), "healthchecks.active.type: 'grpc'; "),
     ],
 )
-def test_what_it_does_not_implement_is_refused(change: Callable[[dict[str, Any]], None], message: str) -> None:
-    """Never ignored: a rule that silently does nothing here would first be seen in production."""
-    raw = copy.deepcopy(KONG)
-    change(raw)
-    with pytest.raises(config.ConfigError) as refused:
+def test_what_it_does_not_implement_is_refused(change: Callable[[dict[str, Any], dict[str, Any]], None], message: str) -> None:
+    """Never ignored, however right for Kong: a rule that silently does nothing here would first be seen in production."""
+    raw = copied()
+    change(raw["services"][0], raw)
+    with pytest.raises(ConfigError) as refused:
         config.parse(raw)
     assert message in str(refused.value)
 
 
 def test_host_that_is_no_function_is_refused() -> None:
     """A renamed function must not become a 502."""
-    raw = copy.deepcopy(KONG)
-    raw["services"][0]["url"] = "http://ingest-old:8080"
-    with pytest.raises(config.ConfigError, match="ingest-old"):
+    raw = copied()
+    raw["upstreams"][0]["targets"] = [{"target": "ingest-old:8080"}]
+    with pytest.raises(ConfigError, match="ingest-old"):
         gateway.addresses(config.parse(raw))
 
 
@@ -185,16 +105,21 @@ def test_path_is_normalized_as_kong_does(path: str, normal: str) -> None:
 # Routing
 
 
-@pytest.mark.parametrize(("prefix", "host"), ROUTES)
-async def test_request_reaches_its_function_unchanged(prefix: str, host: str) -> None:
+@pytest.mark.parametrize(("prefix", "host"), [("/ingest/otlp", "ingest-otlp"), ("/ingest/prometheus", "ingest-prom"), ("/query", "query")])
+@pytest.mark.parametrize("headers", [{}, {"x-obstack-auth-token": "obs_1"}])
+async def test_request_reaches_its_function_unchanged(prefix: str, host: str, headers: dict[str, str]) -> None:
     """Method, path, query string and body; a function knows its public prefix."""
-    async with before(mirror) as kong, kong.client.put(f"{kong.url}{prefix}/v1/x?a=b%20c&a=%7Bd%3D%22e%22%7D", data=b"\x00\xff") as response:
+    url = f"{prefix}/v1/x?a=b%20c&a=%7Bd%3D%22e%22%7D"
+    async with before(mirror) as kong, kong.client.put(kong.url + url, data=b"\x00\xff", headers=headers) as response:
         answer = await response.json()
-    assert (answer["method"], answer["path"], answer["body"]) == ("PUT", f"{prefix}/v1/x?a=b%20c&a=%7Bd%3D%22e%22%7D", "00ff")
+    assert (answer["method"], answer["path"], answer["body"]) == ("PUT", url, "00ff")
     assert seen(answer)["Host"] == f"{host}:8080"
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/readyz", "/ingest", "/ingest/otl", "/query/../metrics", "/ingest/otlp/%2e%2e/%2e%2e/readyz"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/metrics", "/healthz", "/readyz", "/ingest", "/ingest/otl", "/queryx", "/ingest/otlpx", "/query/../metrics", "/ingest/otlp/%2e%2e/%2e%2e/readyz"],
+)
 async def test_functions_own_paths_are_out_of_reach(path: str) -> None:
     """404 in Kong's form for everything that is not a public prefix."""
     async with before(mirror) as kong:
@@ -208,7 +133,7 @@ async def test_functions_own_paths_are_out_of_reach(path: str) -> None:
 
 async def test_forged_identity_does_not_get_through() -> None:
     """Every name in kong.yml's list, in whatever case; both spellings, since some servers take an underscore for a dash."""
-    names = KONG["plugins"][2]["config"]["remove"]["headers"]
+    names = plugin(KONG["services"][0], "request-transformer")["config"]["remove"]["headers"]
     async with before(mirror) as kong:
         headers = {name.upper(): "someone-else" for name in names} | {"X-Other": "kept", "Authorization": "Bearer t"}
         async with kong.client.get(f"{kong.url}/query", headers=headers) as response:
@@ -243,7 +168,7 @@ async def test_function_is_told_who_asked_for_what() -> None:
         told = seen(await response.json())
     assert told["X-Forwarded-For"] == "203.0.113.9, 127.0.0.1"
     assert (told["X-Forwarded-Host"], told["X-Forwarded-Port"], told["X-Forwarded-Proto"]) == ("telemetry.example", "8443", "http")
-    assert (told["X-Real-IP"], told["X-Forwarded-Path"], told["X-Forwarded-Prefix"]) == ("127.0.0.1", "/query/page", "/query")
+    assert (told["X-Real-IP"], told["X-Forwarded-Path"], told["X-Forwarded-Prefix"]) == ("127.0.0.1", "/query/page", "/query/")
 
 
 async def test_request_id_is_made_once_and_echoed() -> None:
@@ -275,7 +200,7 @@ async def test_bodies_are_not_decompressed() -> None:
         assert request.headers["Content-Encoding"] == "gzip"
         return web.Response(body=await request.read(), headers={"Content-Encoding": "gzip"})
 
-    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp", data=packed, headers={"Content-Encoding": "gzip"}) as response:
+    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp/", data=packed, headers={"Content-Encoding": "gzip"}) as response:
         assert (await response.read(), response.headers["Content-Encoding"]) == (packed, "gzip")
 
 
@@ -362,11 +287,9 @@ async def hasty(limit: int) -> AsyncIterator[str]:
 
 async def test_functions_own_413_gets_through() -> None:
     """A function that refuses without reading and closes: the client sees its answer, not a broken connection, and the other bodies arrive."""
-    raw = changed()
-    raw["plugins"][1]["config"] = {"allowed_payload_size": 65}
-    async with hasty(5_000_000) as function, before(function, raw) as kong:
+    async with hasty(5_000_000) as function, before(function, changed(65 << 20)) as kong:
         for size, answer in [(8_000_000, (413, "ours")), (4_000_000, (200, "4000000")), (1000, (200, "1000"))] * 5:
-            async with kong.client.post(f"{kong.url}/ingest/otlp", data=io.BytesIO(bytes(size))) as response:
+            async with kong.client.post(f"{kong.url}/ingest/otlp/", data=io.BytesIO(bytes(size))) as response:
                 assert (response.status, await response.text()) == answer
 
 
@@ -403,7 +326,7 @@ async def test_function_that_is_down_is_502() -> None:
     """In Kong's form, and the gateway goes on."""
     async with before(f"http://127.0.0.1:{free_port()}") as kong:
         for _ in range(2):
-            async with kong.client.post(f"{kong.url}/ingest/otlp", data=b"x") as response:
+            async with kong.client.post(f"{kong.url}/ingest/otlp/", data=b"x") as response:
                 assert (response.status, await response.json()) == (502, {"message": "An invalid response was received from the upstream server"})
 
 
@@ -417,7 +340,7 @@ async def test_function_that_hangs_up_is_502() -> None:
         request.transport.abort()
         return web.Response()
 
-    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp", data=b"x") as response:
+    async with before(function) as kong, kong.client.post(f"{kong.url}/ingest/otlp/", data=b"x") as response:
         assert response.status == 502
     assert requests == [b"x"]
 
@@ -481,6 +404,101 @@ async def test_access_log_holds_no_secrets(caplog: pytest.LogCaptureFixture) -> 
     assert (line["method"], line["path"], line["status"], line["bytes_in"], line["bytes"]) == ("POST", "/query/a", 200, 12, size)
     assert line["ms"] > 0
     assert "hidden" not in str(line)
+
+
+# Plugins and health checks
+
+
+def test_requests_are_counted_in_periods_of_the_clock() -> None:
+    """By who sends them; a refused one costs nothing, and with the period the count is over."""
+    now = [1000.25]
+    rule = config.RateLimit("here", "Authorization", (("second", 1, 2), ("minute", 60, 3)), 429, "")
+    limiter = Limiter(lambda: now[0])
+    assert [limiter.take(rule, who)[0] for who in ("a", "a", "a", "b")] == [True, True, False, True]
+    now[0] = 1001.0
+    passes, told = limiter.take(rule, "a")
+    assert passes
+    assert (told["X-RateLimit-Limit-Minute"], told["X-RateLimit-Remaining-Minute"], told["X-RateLimit-Remaining-Second"]) == ("3", "0", "1")
+    passes, told = limiter.take(rule, "a")
+    assert (passes, told["RateLimit-Limit"], told["Retry-After"], told["RateLimit-Reset"]) == (False, "3", "19", "19")
+    now[0] = 1020.0
+    assert limiter.take(rule, "a")[0]
+
+
+async def test_each_token_has_a_limit_of_its_own_wherever_it_is() -> None:
+    """In Authorization or in our header; those without count by address, and are told when to come again."""
+    raw = changed()
+    for entry in (raw["services"][0], raw["services"][0]["routes"][1]):
+        limit = plugin(entry, "rate-limiting")["config"]
+        del limit["second"]
+        limit["day"] = 2
+    callers = [{"Authorization": "Bearer a"}, {"Authorization": "Bearer b"}, {"X-Obstack-Auth-Token": "a"}, {"X-Obstack-Auth-Token": "b"}, {}]
+    async with before(mirror, raw) as kong:
+        for headers in callers:
+            answers = []
+            for _ in range(3):
+                async with kong.client.post(f"{kong.url}/ingest/otlp/v1/logs", headers=headers) as response:
+                    answers.append((response.status, response.headers["RateLimit-Remaining"], "Retry-After" in response.headers))
+                    told = await response.json()
+            assert answers == [(200, "1", False), (200, "0", False), (429, "0", True)]
+            assert (told, "X-Request-Id" in response.headers) == ({"message": "API rate limit exceeded"}, True)
+
+
+async def test_grpc_is_not_served_here_but_its_paths_are_known() -> None:
+    """As Kong answers who comes by HTTP/1.1; a laptop's gRPC clients go to the function's own port."""
+    url = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+    async with before(mirror) as kong:
+        for kind, status in [("application/grpc+proto", 426), ("application/x-protobuf", 415)]:
+            async with kong.client.post(kong.url + url, data=b"", headers={"Content-Type": kind}) as response:
+                assert response.status == status
+
+
+async def test_frozen_function_gets_no_requests_until_it_answers_again() -> None:
+    """Kong's answer comes at once, and can be tried again; a function that is thawed is found by the checks."""
+    frozen, thawed = False, asyncio.Event()
+
+    async def function(request: web.BaseRequest) -> web.Response:
+        if frozen:
+            await thawed.wait()
+        return web.Response(status=200 if request.path in {"/readyz", "/query/"} else 404)
+
+    raw = changed()
+    for upstream in raw["upstreams"]:
+        upstream["healthchecks"]["active"].update(timeout=0.05, healthy={"interval": 0.02, "successes": 2}, unhealthy={"interval": 0.02, "timeouts": 2})
+    async with before(function, raw) as kong, asyncio.timeout(20):
+
+        async def becomes(status: int) -> str:
+            while True:
+                async with kong.client.get(f"{kong.url}/query/") as response:
+                    body = await response.text()
+                    if response.status == status:
+                        return body
+
+        await becomes(200)
+        frozen = True
+        assert "failure to get a peer from the ring-balancer" in await becomes(503)
+        async with kong.client.get(f"{kong.status_url}/metrics") as told:
+            assert 'kong_upstream_target_health{state="unhealthy",upstream="query"} 1.0' in await told.text()
+        frozen = False
+        thawed.set()
+        await becomes(200)
+
+
+async def test_status_listener_tells_what_was_done() -> None:
+    """Requests by status and bytes, by Kong's names, and on a port of its own alone."""
+    async with before(mirror) as kong:
+        async with kong.client.post(f"{kong.url}/ingest/otlp/v1/logs", data=b"12345") as response:
+            await response.read()
+        await kong.raw(b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        async with kong.client.get(f"{kong.status_url}/metrics") as response:
+            told = await response.text()
+        async with kong.client.get(f"{kong.status_url}/status/ready") as response:
+            assert response.status == 200
+    of = 'route="telemetry-ingest-otlp",service="telemetry-ingest-otlp"'
+    assert f'kong_http_requests_total{{code="200",{of}}} 1.0' in told
+    assert f'kong_bandwidth_bytes_total{{direction="ingress",{of}}} 5.0' in told
+    assert f"kong_request_latency_ms_count{{{of}}} 1.0" in told
+    assert "nowhere" not in told
 
 
 # WebSockets
