@@ -20,10 +20,12 @@ class Failure(Exception):
     """What to tell whoever called."""
 
 
-def run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace) -> int:
-    """`work` in one transaction; its exit code."""
+def run(
+    work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str] = backends.postgres_url
+) -> int:
+    """`work` in one transaction; its exit code. `url`: of another database than the laptop's."""
     try:
-        asyncio.run(_run(work, arguments))
+        asyncio.run(_run(work, arguments, url))
     except Refused as refused:
         print(refused.detail, file=sys.stderr)
     except psycopg.OperationalError as error:
@@ -37,12 +39,12 @@ def run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], argum
     return 1
 
 
-async def _run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace) -> None:
+async def _run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str]) -> None:
     try:
-        url = backends.postgres_url()
+        place = url()
     except OSError:
         raise Failure("PostgreSQL was never started here: ./task up") from None
-    async with await psycopg.AsyncConnection.connect(url, connect_timeout=3) as connection:
+    async with await psycopg.AsyncConnection.connect(place, connect_timeout=3) as connection:
         await work(connection, arguments)
 
 

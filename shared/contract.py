@@ -58,14 +58,39 @@ class Period(StrEnum):
     MONTH = "month"
 
 
-class Writes(StrEnum):
-    """What a sink does with its events."""
+class Switch(StrEnum):
+    """What a flag says."""
 
     ON = "on"
+    OFF = "off"
+    """Ingest takes nothing: clients keep what they have."""
     HOLD = "hold"
-    """Nothing: they wait in the topic."""
+    """A sink does nothing: its events wait in the topic."""
     SKIP = "skip"
-    """It lets them go, counted and not stored."""
+    """A sink lets its events go, counted and not stored."""
+
+
+class Flag(StrEnum):
+    """What can be switched, for all and for single tenants: rows of `telemetry.flags`. A sink's is `sink.` and its function's name after `sink_`."""
+
+    INGEST = "ingest"
+    INGEST_OTLP = "ingest.otlp"
+    INGEST_PROMETHEUS = "ingest.prometheus"
+    SINK_LOKI = "sink.loki"
+    SINK_OPENSEARCH = "sink.opensearch"
+    SINK_PROM = "sink.prom"
+    SINK_TEMPO = "sink.tempo"
+    SINK_ARCHIVE = "sink.archive"
+
+    @property
+    def values(self) -> tuple[Switch, ...]:
+        """What it may be for all."""
+        return (Switch.ON, Switch.HOLD, Switch.SKIP) if self.startswith("sink.") else (Switch.ON, Switch.OFF)
+
+    @property
+    def values_of_one(self) -> tuple[Switch, ...]:
+        """What it may be for one tenant: a held event would keep the other tenants' events of its partition waiting (docs/decisions/0021)."""
+        return tuple(value for value in self.values if value is not Switch.HOLD)
 
 
 class Reason(StrEnum):

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
+from pydantic import SecretStr
 
 from shared.errors import Later
-from shared.settings import Database as Settings
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ Connection = psycopg.AsyncConnection[Any]
 class Database:
     """Open it with `async with`; it starts without a server and says Later until there is one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, url: SecretStr) -> None:
         self._pool = AsyncConnectionPool(
-            settings.database_url.get_secret_value(),
+            url.get_secret_value(),
             min_size=1,
             max_size=4,
             open=False,

@@ -7,7 +7,8 @@ Writing a dead letter is a publish like any other; its failure is Later. How the
 import asyncio
 import collections
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,11 +20,13 @@ from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from shared import bodies, envelope
-from shared.contract import MAX_RECORD_BYTES, EventType, Topic
+from shared import bodies, envelope, flags
+from shared.contract import MAX_RECORD_BYTES, EventType, Flag, Switch, Topic
 from shared.envelope import Dead, Record
 from shared.errors import Later, Refused
+from shared.flags import Flags
 from shared.publish import Publisher
+from shared.settings import Sink
 from shared.telemetry import logs, metrics
 
 log = logging.getLogger(__name__)
@@ -53,18 +56,24 @@ Store = Callable[[Record], Awaitable[Died]]
 
 
 class Delivery:
-    """Delivers a sink's events; owns nothing but the way to the dead letters."""
+    """Delivers a sink's events, unless its flag says otherwise; owns nothing but the way to the dead letters."""
 
-    def __init__(self, sink: str, publisher: Publisher) -> None:
+    def __init__(self, sink: str, publisher: Publisher, flags: Flags) -> None:
         self._sink = sink
         self._publisher = publisher
+        self._flags = flags
 
     async def handle(self, request: Request, store: Store) -> Response:
-        """Answer a trigger's request: 204 when the batch is in good hands. Raises Refused (not an event of ours, or too large for one) and Later."""
+        """Answer a trigger's request: 204 when the batch is in good hands, or skipped. Raises Refused (no event of ours, or too large for one) and Later."""
         began = monotonic()
         record = envelope.from_event(request.headers, await bodies.read(request, MOST_BYTES, ()))
         logs.tenant_id.set(record.tenant_id)
         logs.record_id.set(record.id)
+        if (switch := self._flags.of(record.tenant_id)) is not Switch.ON:
+            metrics.SWITCHED.labels(switch).inc()
+            if switch is Switch.SKIP:
+                return Response(status_code=204)
+            raise Later(f"{self._sink} is switched to {switch}", flags.HOLD_SECONDS)
         counts = _counts(record.type)
         try:
             died = await store(record)
@@ -88,6 +97,17 @@ class Delivery:
         for reason, count in collections.Counter(one.reason for one in dead).items():
             metrics.DEAD.labels(reason).inc(count)
         log.error("%d dead letters, the first: %s: %s", len(dead), dead[0].reason, dead[0].detail)
+
+
+@asynccontextmanager
+async def opened(sink: str, settings: Sink, writes: Switch) -> AsyncIterator[Delivery]:
+    """What a sink of this name needs to deliver: the way to the dead letters, flushed at the end, and its flag, whose default is `writes`."""
+    publisher = Publisher(settings)
+    try:
+        async with flags.opened({Flag(sink.replace("_", ".", 1)): writes}, settings.database_url, settings.flags_seconds) as own:
+            yield Delivery(sink, publisher, own)
+    finally:
+        await publisher.close()
 
 
 @dataclass(frozen=True, slots=True)

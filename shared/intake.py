@@ -14,8 +14,9 @@ from shared import bodies, envelope
 from shared.auth import Authenticator
 from shared.codecs.otlp import Checked
 from shared.codecs.split import split
-from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Reason, Scope, Source, Topic
-from shared.errors import Refused
+from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Flag, Reason, Scope, Source, Switch, Topic
+from shared.errors import Later, Refused
+from shared.flags import OFF_SECONDS, Flags
 from shared.limits import Limiter
 from shared.publish import Publisher
 from shared.settings import Ingest
@@ -59,15 +60,20 @@ class Batch:
 class Intake:
     """The world as an ingest function needs it."""
 
-    def __init__(self, tokens: Authenticator, limits: Limiter, usage: Usage, topics: Publisher) -> None:
+    def __init__(self, tokens: Authenticator, flags: Flags, limits: Limiter, usage: Usage, topics: Publisher) -> None:
         self._tokens = tokens
+        self._flags = flags
         self._limits = limits
         self._usage = usage
         self._topics = topics
 
     async def tenant(self, headers: Mapping[str, str], scope: Scope) -> Tenant:
-        """Whose request it is. Raises Refused (401, 403), Later."""
-        return await self._tokens.tenant(headers, scope)
+        """Whose request it is. Raises Refused (401, 403), Later; that also while ingest is switched off: the client keeps what it has."""
+        tenant = await self._tokens.tenant(headers, scope)
+        if self._flags.of(tenant.id) is not Switch.ON:
+            metrics.SWITCHED_OFF.inc()
+            raise Later("ingest is switched off", OFF_SECONDS)
+        return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:
         """The request's body, decompressed, if the tenant's plan lets it in. `unnamed`: see `bodies.read`. Raises Refused (400, 413, 415, 429), Later."""
@@ -112,12 +118,18 @@ class Intake:
 
 
 @asynccontextmanager
-async def open_intake() -> AsyncIterator[Intake]:
-    """Open database pool, limits and producer; flush producer and usage at the end."""
+async def open_intake(flag: Flag) -> AsyncIterator[Intake]:
+    """Open database pool, flags (`ingest` and the function's own), limits and producer; flush producer and usage at the end."""
     settings = Ingest()
-    async with Authenticator(settings) as tokens, Usage(settings, tokens.database) as usage, Limiter(settings) as limits:
+    defaults = {Flag.INGEST: settings.ingest, flag: Switch.ON}
+    async with (
+        Authenticator(settings) as tokens,
+        Flags(defaults, tokens.database, settings.flags_seconds) as flags,
+        Usage(settings, tokens.database) as usage,
+        Limiter(settings) as limits,
+    ):
         topics = Publisher(settings)
         try:
-            yield Intake(tokens, limits, usage, topics)
+            yield Intake(tokens, flags, limits, usage, topics)
         finally:
             await topics.close()

@@ -3,13 +3,29 @@
 A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no value printed.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
-from shared.contract import Writes
+from shared.contract import Flag, Switch
+
+
+def _one_of(flag: Flag) -> Callable[[Any], Switch]:
+    def check(value: Any) -> Switch:
+        if value not in flag.values:
+            raise ValueError(f"{value!r:.40} is none of {', '.join(flag.values)}")  # shown, unlike other settings' values: it can't be a secret
+        return Switch(value)
+
+    return check
+
+
+Taking = Annotated[Switch, BeforeValidator(_one_of(Flag.INGEST))]
+"""Default of an ingest function's flag."""
+Writing = Annotated[Switch, BeforeValidator(_one_of(Flag.SINK_LOKI))]
+"""Default of a sink's flag, whichever."""
 
 MOUNTED = Path("/var/openfaas/secrets")
 """Where OpenFaaS puts a function's secrets, a file each; it has no other way to give one."""
@@ -67,8 +83,17 @@ class Database(Settings):
     """Where instances count a tenant's requests together (`redis://…`, `valkey://…`); without it each counts for itself."""
 
 
-class Ingest(Broker, Database):
+class Switched(Settings):
+    """Functions that flags switch."""
+
+    flags_seconds: float = Field(default=5.0, gt=0, le=7.0)
+    """Between two looks at the flags; with the 3 s that an answer may take no flag is older than 10."""
+
+
+class Ingest(Broker, Database, Switched):
     """The ingest functions."""
+
+    ingest: Taking = Switch.ON
 
 
 class GrpcServer(Ingest):
@@ -96,8 +121,11 @@ class Sessions(Database):
     opensearch_url: str
 
 
-class Sink(Broker):
+class Sink(Broker, Switched):
     """Broker for the dead letters, a backend for the rest."""
+
+    database_url: SecretStr | None = None
+    """Where its flag is; without it the setting alone says what the sink does."""
 
     backend_timeout_seconds: float = Field(default=5.0, gt=0)
     """Until the backend must have answered a request; a slow one is asked again later, so that it doesn't hold the function's connections."""
@@ -107,13 +135,14 @@ class LokiSink(Sink):
     """Loki."""
 
     loki_url: str
+    loki_writes: Writing = Switch.ON
 
 
 class OpenSearchSink(Sink):
     """OpenSearch."""
 
     opensearch_url: str
-    opensearch_writes: Writes = Writes.ON
+    opensearch_writes: Writing = Switch.ON
 
 
 class OpenSearchSetup(Settings):
@@ -137,12 +166,14 @@ class PrometheusSink(Sink):
     """Prometheus, or whoever else takes remote_write and OTLP."""
 
     prometheus_url: str
+    prometheus_writes: Writing = Switch.ON
 
 
 class TempoSink(Sink):
     """Tempo's OTLP/gRPC receiver (host:port)."""
 
     tempo_otlp_endpoint: str
+    tempo_writes: Writing = Switch.ON
     tempo_wal_seconds: float = Field(default=0.0, ge=0, le=10)
     """How long after its yes a single Tempo has the spans in its log, flush checks and a margin: only then is an event answered. 0: not waited for,
     where several ingesters have each span."""
@@ -191,3 +222,5 @@ class Replay(ObjectStore, SinkUrls):
 
 class ArchiveSink(Sink, ObjectStore):
     """The archive."""
+
+    archive_writes: Writing = Switch.ON

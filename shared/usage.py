@@ -83,7 +83,7 @@ class Usage:
     """Open it in `start` (`async with`); `count` never waits for anything."""
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
-        self._database = Database(settings) if database is None else database
+        self._database = Database(settings.database_url) if database is None else database
         self._own = self._database if database is None else None
         self._live: dict[tuple[str, str], _Live] = {}
         self._hour = _hour_of(datetime.now(UTC))

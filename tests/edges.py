@@ -92,6 +92,8 @@ class Database:
     asked: int = 0
     statements: list[tuple[str, Any]] = field(default_factory=list)
     answers: deque[list[tuple[Any, ...]]] = field(default_factory=deque)
+    flags: list[tuple[str, str | None, str, float | None]] = field(default_factory=list)
+    """Name, tenant's id or None, value, seconds until it ends or None."""
 
     def add(self, token: str, row: tuple[Any, ...], plan: tuple[float, ...] = STANDARD, period: str = "day") -> None:
         """`row`: token id, tenant id, scopes, expiry, whether the tenant is active."""
@@ -145,6 +147,8 @@ class Pool:
             return Cursor([row for digest in parameters[0] if (row := self._database.tokens.get(digest))])
         if "telemetry.users" in statement or "FROM telemetry.sessions" in statement:
             return Cursor(list(self._database.account(statement, parameters)))
+        if "telemetry.flags" in statement:
+            return Cursor([row for row in self._database.flags if row[0] in parameters[0]])
         self._database.statements.append((statement, parameters))
         return Cursor(self._database.answers.popleft() if self._database.answers else [])
 

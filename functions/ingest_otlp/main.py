@@ -3,6 +3,7 @@
 Source: OTLP specification 1.x, § OTLP/HTTP.
 """
 
+from functools import partial
 from time import time_ns
 from typing import Final
 
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from functions.ingest_otlp import answers
 from shared.codecs import otlp
 from shared.codecs.compression import OTLP_ENCODINGS
-from shared.contract import JSON, OTLP_PREFIX, PROTOBUF, Reason, Source
+from shared.contract import JSON, OTLP_PREFIX, PROTOBUF, Flag, Reason, Source
 from shared.errors import Refused
 from shared.intake import Intake, off_the_loop, open_intake
 from shared.runtime import Function
@@ -20,7 +21,7 @@ from shared.signals import SIGNALS, Signal
 
 _PATHS: Final = {signal.path: signal for signal in SIGNALS}
 
-function = Function(open_intake, answers.refuse)
+function = Function(partial(open_intake, Flag.INGEST_OTLP), answers.refuse)
 
 
 @function.handler

@@ -20,7 +20,7 @@ from prometheus_client import start_http_server
 from functions.ingest_otlp_grpc import answers
 from shared import garbage
 from shared.codecs import otlp
-from shared.contract import MAX_BODY_BYTES, Reason, Source
+from shared.contract import MAX_BODY_BYTES, Flag, Reason, Source
 from shared.errors import Later, Refused
 from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
@@ -86,7 +86,7 @@ async def serve() -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with open_intake() as intake:
+    async with open_intake(Flag.INGEST_OTLP) as intake:
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((Export(intake, Memory(settings.memory_bytes)),))
         checks = health.aio.HealthServicer()  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 Sources: remote_write specification 1.0 and 2.0. The topic holds the message without its snappy.
 """
 
+from functools import partial
 from time import time_ns
 
 from starlette.requests import Request
@@ -12,14 +13,14 @@ from functions.ingest_prom import answers, versions
 from shared.codecs import remote_write
 from shared.codecs.remote_write import Counts
 from shared.codecs.split import Split, split
-from shared.contract import MAX_RECORD_BYTES, PROMETHEUS_PREFIX, Reason, Scope, Source, Topic
+from shared.contract import MAX_RECORD_BYTES, PROMETHEUS_PREFIX, Flag, Reason, Scope, Source, Topic
 from shared.errors import Refused
 from shared.intake import Batch, Intake, off_the_loop, open_intake
 from shared.runtime import Function
 
 PATH = "/v1/write"
 
-function = Function(open_intake, answers.refuse)
+function = Function(partial(open_intake, Flag.INGEST_PROMETHEUS), answers.refuse)
 
 
 @function.handler

@@ -13,7 +13,6 @@ from shared.breaker import Breaker
 from shared.delivery import Delivery, Died
 from shared.envelope import Record
 from shared.object_store import ObjectStore
-from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import ArchiveSink
 
@@ -31,13 +30,12 @@ class Needs:
 async def start() -> AsyncIterator[Needs]:
     """Open the bucket."""
     settings = ArchiveSink()
-    publisher = Publisher(settings)
     store = ObjectStore(settings)
     try:
-        yield Needs(Delivery("sink_archive", publisher), store, Breaker("s3"))
+        async with delivery.opened("sink_archive", settings, settings.archive_writes) as deliveries:
+            yield Needs(deliveries, store, Breaker("s3"))
     finally:
         await store.close()
-        await publisher.close()
 
 
 function = Function(start, delivery.refuse)

@@ -19,7 +19,6 @@ from shared.contract import NOBODY
 from shared.delivery import Delivery, Died
 from shared.envelope import Record
 from shared.isolation import Isolation, Way
-from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import LokiSink
 from shared.upstream import Upstream
@@ -41,14 +40,13 @@ class Needs:
 async def start() -> AsyncIterator[Needs]:
     """Open Loki's pool and the way to the dead letters; flush at the end."""
     settings = LokiSink()
-    publisher = Publisher(settings)
-    try:
-        async with Upstream(settings.loki_url, settings.backend_timeout_seconds) as loki:
-            breaker = Breaker("loki")
-            push = partial(_push, loki, breaker)
-            yield Needs(Delivery("sink_loki", publisher), Isolation(), push, grouping.messages(push), breaker)
-    finally:
-        await publisher.close()
+    async with (
+        delivery.opened("sink_loki", settings, settings.loki_writes) as deliveries,
+        Upstream(settings.loki_url, settings.backend_timeout_seconds) as loki,
+    ):
+        breaker = Breaker("loki")
+        push = partial(_push, loki, breaker)
+        yield Needs(deliveries, Isolation(), push, grouping.messages(push), breaker)
 
 
 function = Function(start, delivery.refuse)

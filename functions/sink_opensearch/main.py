@@ -5,7 +5,7 @@ Source: OpenSearch's bulk API; a document's id is the record's for ever, so a re
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,18 +21,13 @@ from functions.sink_opensearch.documents import alone, documents, part_of
 from functions.sink_opensearch.progress import Unfinished
 from shared import delivery
 from shared.breaker import Breaker
-from shared.contract import Writes
 from shared.delivery import Delivery, Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Never
-from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import OpenSearchSink
-from shared.telemetry import metrics
 from shared.upstream import Upstream
 
-HOLD_SECONDS: Final = 30
-"""What a trigger is told to wait while writes are on hold."""
 MOST_SECONDS: Final = 20.0
 """How long one delivery works on a batch; a trigger waits for 30 s and more."""
 
@@ -44,8 +39,6 @@ class Needs:
     delivery: Delivery
     bulk: Bulk
     unfinished: Unfinished
-    writes: Callable[[], Writes]
-    """The switch, asked for each event."""
 
 
 @asynccontextmanager
@@ -54,14 +47,13 @@ async def start() -> AsyncIterator[Needs]:
     # The client tells of every request, and at DEBUG what is in it.
     logging.getLogger("opensearch").setLevel(logging.ERROR)
     settings = OpenSearchSink()
-    publisher = Publisher(settings)
     seconds = settings.backend_timeout_seconds
-    try:
-        async with Upstream(settings.opensearch_url, seconds) as opensearch, AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=seconds) as client:
-            bulk = Bulk(opensearch, client, Breaker("opensearch"), seconds)
-            yield Needs(Delivery("sink_opensearch", publisher), bulk, Unfinished(), lambda: settings.opensearch_writes)
-    finally:
-        await publisher.close()
+    async with (
+        delivery.opened("sink_opensearch", settings, settings.opensearch_writes) as deliveries,
+        Upstream(settings.opensearch_url, seconds) as opensearch,
+        AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=seconds) as client,
+    ):
+        yield Needs(deliveries, Bulk(opensearch, client, Breaker("opensearch"), seconds), Unfinished())
 
 
 function = Function(start, delivery.refuse)
@@ -70,13 +62,6 @@ function = Function(start, delivery.refuse)
 @function.handler
 async def handle(event: Request, needs: Needs) -> Response:
     """Answer one event."""
-    match needs.writes():
-        case Writes.HOLD:
-            metrics.SWITCHED.labels(Writes.HOLD).inc()
-            raise Later("opensearch: writes are switched to hold", HOLD_SECONDS)
-        case Writes.SKIP:
-            metrics.SWITCHED.labels(Writes.SKIP).inc()
-            return Response(status_code=204)
     return await needs.delivery.handle(event, partial(store, needs))
 
 

@@ -18,7 +18,6 @@ from shared.contract import NOBODY, EventType
 from shared.delivery import Delivery, Died
 from shared.envelope import Record
 from shared.isolation import Isolation, Way
-from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import PrometheusSink
 from shared.upstream import Upstream
@@ -38,13 +37,12 @@ class Needs:
 async def start() -> AsyncIterator[Needs]:
     """Open Prometheus' pool and the way to the dead letters; flush at the end."""
     settings = PrometheusSink()
-    publisher = Publisher(settings)
-    try:
-        async with Upstream(settings.prometheus_url, settings.backend_timeout_seconds) as upstream:
-            prometheus = Receiver(upstream)
-            yield Needs(Delivery("sink_prom", publisher), Isolation(), prometheus, grouping.messages(prometheus.write))
-    finally:
-        await publisher.close()
+    async with (
+        delivery.opened("sink_prom", settings, settings.prometheus_writes) as deliveries,
+        Upstream(settings.prometheus_url, settings.backend_timeout_seconds) as upstream,
+    ):
+        prometheus = Receiver(upstream)
+        yield Needs(deliveries, Isolation(), prometheus, grouping.messages(prometheus.write))
 
 
 function = Function(start, delivery.refuse)

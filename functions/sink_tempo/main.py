@@ -20,7 +20,6 @@ from shared.contract import NOBODY
 from shared.delivery import Delivery, Died
 from shared.envelope import Record
 from shared.isolation import Isolation, Way
-from shared.publish import Publisher
 from shared.runtime import Function
 from shared.settings import TempoSink
 
@@ -43,17 +42,14 @@ class Needs:
 async def start() -> AsyncIterator[Needs]:
     """Open the channel to Tempo and the way to the dead letters; flush at the end."""
     settings = TempoSink()
-    publisher = Publisher(settings)
-    try:
-        async with (
-            Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo,
-            wal.opened(settings) as through,
-        ):
-            breaker = Breaker("tempo")
-            export = partial(_export, tempo, breaker)
-            yield Needs(Delivery("sink_tempo", publisher), Isolation(), export, grouping.messages(export), breaker, through)
-    finally:
-        await publisher.close()
+    async with (
+        delivery.opened("sink_tempo", settings, settings.tempo_writes) as deliveries,
+        Channel(settings.tempo_otlp_endpoint, request.METHOD, settings.backend_timeout_seconds) as tempo,
+        wal.opened(settings) as through,
+    ):
+        breaker = Breaker("tempo")
+        export = partial(_export, tempo, breaker)
+        yield Needs(deliveries, Isolation(), export, grouping.messages(export), breaker, through)
 
 
 function = Function(start, delivery.refuse)

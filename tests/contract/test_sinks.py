@@ -19,7 +19,7 @@ from tests import batches, waiting
 from tests.backends import Says
 from tests.contract.conftest import Rig
 from tests.contract.rigs import Kind, Standin
-from tests.edges import Broker
+from tests.edges import Broker, Database
 
 
 def test_yes_waits_for_the_backends_yes(rig: Rig) -> None:
@@ -66,6 +66,35 @@ def test_dead_letter_that_dies_again_is_the_same_one(rig: Rig) -> None:
     answer = rig.client.post("/", content=again.value, headers=batches.headers(again))
     assert (answer.status_code, answer.headers["obstack-dead-letters"]) == (204, "whole")
     assert [(one.headers["ce_id"], one.headers["ce_part"]) for one in rig.broker.messages] == [(record.id, letter.headers["ce_part"])] * 2
+
+
+@pytest.mark.parametrize(("mode", "answered"), [("hold", 503), ("skip", 204)])
+def test_switched_off_by_its_setting(kind: Kind, broker: Broker, monkeypatch: pytest.MonkeyPatch, mode: str, answered: int) -> None:
+    """`hold`: events wait in the topic; `skip`: they are let go, and counted. The backend isn't asked."""
+    before = metrics.SWITCHED.labels(mode)._value.get()
+    with Standin(kind) as backend:
+        monkeypatch.setenv(kind.variable, backend.address)
+        monkeypatch.setenv(f"{kind.variable.partition('_')[0]}_WRITES", mode)
+        with TestClient(kind.sink.app) as client:
+            record = Rig(kind, client, broker, backend).record(time_ns(), "a")
+            answer = client.post("/", content=record.value, headers=batches.headers(record))
+            assert (answer.status_code, answer.headers.get("retry-after")) == (answered, "30" if mode == "hold" else None)
+            assert client.post("/", content=b"x").status_code == 400, "what is no event is refused all the same"
+        assert not backend.server.asked
+    assert metrics.SWITCHED.labels(mode)._value.get() == before + 1
+    assert not broker.messages
+
+
+def test_switched_off_for_one_tenant(kind: Kind, broker: Broker, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others' events are stored as ever."""
+    with Standin(kind) as backend:
+        monkeypatch.setenv(kind.variable, backend.address)
+        one, other = (Rig(kind, None, broker, backend) for _ in range(2))  # type: ignore[arg-type]
+        database.flags = [(kind.sink.__name__.split(".")[1].replace("_", "."), one.tenant_id, "skip", None)]
+        with TestClient(kind.sink.app) as client:
+            one.client = other.client = client
+            assert [rig.deliver(rig.record(time_ns(), "a")) for rig in (one, other)] == [204, 204]
+        assert (one.found(), other.found()) == ([], ["a"])
 
 
 def test_sink_goes_on_once_the_backend_is_back(kind: Kind, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from functions.ingest_otlp import main
 from shared import tokens
+from shared.telemetry import metrics
 from tests.conftest import Customer, add_customer
 from tests.edges import Broker, Database
 
@@ -292,3 +293,28 @@ def test_defect_of_ours_is_503_and_tells_nothing(client: TestClient, acme: Custo
 def test_platform_paths_answer_without_a_token(client: TestClient) -> None:
     assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200, 200, 200]
     assert "obstack_ingest_accepted_records" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("name", ["ingest", "ingest.otlp"])
+@pytest.mark.parametrize("media", ["application/x-protobuf", "application/json"])
+def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: Database, acme: Customer, globex: Customer, name: str, media: str) -> None:
+    """503 with Retry-After as trouble of ours, for the tenant that is meant; who has no good token is told that first."""
+    database.flags = [(name, acme.tenant_id, "off", None), ("ingest.prometheus", None, "off", None)]
+    before = metrics.SWITCHED_OFF._value.get()
+    with TestClient(main.app) as client:
+        refused = client.post("/v1/logs", content=b"", headers=acme.headers | {"content-type": media})
+        assert (refused.status_code, refused.headers["retry-after"], refused.headers["content-type"]) == (503, "5", media)
+        assert b"switched off" in refused.content
+        assert client.post("/v1/logs", content=b"", headers=globex.headers | {"content-type": "application/x-protobuf"}).status_code == 200
+        assert client.post("/v1/logs", content=b"", headers={"content-type": media}).status_code == 401
+    assert metrics.SWITCHED_OFF._value.get() == before + 1
+
+
+def test_off_by_its_setting_until_the_flag_says_on(broker: Broker, database: Database, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST", "off")
+    headers = acme.headers | {"content-type": "application/x-protobuf"}
+    with TestClient(main.app) as client:
+        assert client.post("/v1/logs", content=b"", headers=headers).status_code == 503
+    database.flags = [("ingest", None, "on", None)]
+    with TestClient(main.app) as client:
+        assert client.post("/v1/logs", content=b"", headers=headers).status_code == 200

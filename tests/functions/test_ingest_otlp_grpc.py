@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from functions.ingest_otlp_grpc.main import Export
 from shared import tokens
-from shared.contract import MAX_BODY_BYTES
+from shared.contract import MAX_BODY_BYTES, Flag
 from shared.intake import open_intake
 from shared.memory import Memory
 from shared.signals import SIGNALS
@@ -34,7 +34,7 @@ async def channel(broker: Broker, database: Database) -> AsyncIterator[grpc.aio.
 
 @asynccontextmanager
 async def served() -> AsyncIterator[grpc.aio.Channel]:
-    async with open_intake() as intake:
+    async with open_intake(Flag.INGEST_OTLP) as intake:
         server = grpc.aio.server(options=(("grpc.max_receive_message_length", MAX_BODY_BYTES),))
         server.add_generic_rpc_handlers((Export(intake, Memory(1 << 30)),))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -147,3 +147,14 @@ async def test_compressed_bomb_is_refused(channel: grpc.aio.Channel, broker: Bro
 async def test_unknown_method_is_unimplemented(channel: grpc.aio.Channel, acme: Customer) -> None:
     code, _, _ = await failure(channel, logs(), acme.headers, "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export")
     assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_switched_off_is_unavailable_with_a_time_to_wait(broker: Broker, database: Database, acme: Customer) -> None:
+    """The one form in which clients keep their data (§ OTLP/gRPC Throttling)."""
+    database.flags = [("ingest.otlp", None, "off", None)]
+    async with served() as channel:
+        code, status, retry = await failure(channel, logs(), acme.headers)
+    assert (code, status.message) == (grpc.StatusCode.UNAVAILABLE, "ingest is switched off")
+    assert retry is not None
+    assert retry.retry_delay.seconds == 5
+    assert not broker.messages

@@ -214,3 +214,13 @@ def test_series_too_large_for_a_record_is_refused_alone(client: TestClient, brok
     assert answer.text.startswith("too_large: 1 ")
     assert "series 2" in answer.text
     assert len(broker.messages) == 1
+
+
+def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: Database, acme: Customer) -> None:
+    """503 with Retry-After, and that nothing was written: a sender tries again for ever."""
+    database.flags = [("ingest.prometheus", None, "off", None)]
+    with TestClient(main.app) as client:
+        answer = client.post("/v1/write", content=snappy(request2()), headers=acme.headers | TWO)
+    assert (answer.status_code, answer.headers["retry-after"], answer.text) == (503, "5", "ingest is switched off\n")
+    assert set(written(answer).values()) == {"0"}
+    assert not broker.messages

@@ -11,14 +11,12 @@ from typing import Any
 import orjson
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from functions.sink_opensearch import answers, bulk, documents, main, request, template, values
 from functions.sink_opensearch.answers import ITEMS, REQUESTS
 from shared.contract import NOBODY, EventType, Period
 from shared.envelope import Record
-from shared.settings import OpenSearchSink
 from shared.telemetry import metrics
 from tests import batches, waiting
 from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items
@@ -689,30 +687,3 @@ def test_indices_in_trouble_are_not_remembered_without_end(client: TestClient, b
         assert deliver(client, of(batches.logs("a", at=AT + day * 86_400 * 10**9))) == 503
         sizes.append(len(needs.bulk._troubled))
     assert max(sizes) == 3
-
-
-# -- the switch ---------------------------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mode", "answered"), [("hold", 503), ("skip", 204)])
-def test_writes_can_be_switched_off(broker: Broker, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch, mode: str, answered: int) -> None:
-    """`hold`: events wait in the topic; `skip`: they are let go, and counted. OpenSearch isn't asked."""
-    monkeypatch.setenv("OPENSEARCH_URL", backend.url)
-    monkeypatch.setenv("OPENSEARCH_WRITES", mode)
-    before = metrics.SWITCHED.labels(mode)._value.get()
-    with TestClient(main.app) as client:
-        record = of(batches.logs("a"))
-        answer = client.post("/", content=record.value, headers=batches.headers(record))
-    assert answer.status_code == answered
-    assert answer.headers.get("retry-after") == ("30" if mode == "hold" else None)
-    assert metrics.SWITCHED.labels(mode)._value.get() == before + 1
-    assert not backend.asked
-    assert not broker.messages
-
-
-def test_unknown_mode_ends_the_start(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A typing error must not mean that logs are written, or lost."""
-    monkeypatch.setenv("OPENSEARCH_URL", "http://opensearch.invalid:9200")
-    monkeypatch.setenv("OPENSEARCH_WRITES", "off")
-    with pytest.raises(ValidationError, match="opensearch_writes"):
-        OpenSearchSink()

@@ -124,7 +124,8 @@ def test_every_function_is_a_service(local: Path) -> None:
     assert command[0].endswith("/uvicorn")
     assert command[-1] == "functions.ingest_otlp.main:app"
     assert services["ingest_otlp"].after == ("kafka", "postgres")
-    assert (services["sink_loki"].after, services["query"].after) == (("kafka",), ("postgres",))
+    assert (services["sink_loki"].after, services["query"].after) == (("kafka", "postgres"), ("postgres",))
+    assert services["dead_letter"].after == ()
     assert services["ingest_otlp_grpc"].command()[-1] == "functions.ingest_otlp_grpc.main"  # HTTP/2 trailers, so a server of its own
     assert list(services)[-2:] == ["trigger", "gateway"]
 
@@ -146,9 +147,11 @@ def test_up_with_an_unknown_function_says_which_there_are(local: Path, monkeypat
 
 def test_function_gets_the_settings_of_its_row(local: Path) -> None:
     """And no others; the same secret at every start, readable by its owner alone."""
+    local.mkdir()
+    (local / "postgres.password").write_text("x")
     loki = next(service for service in functions.services() if service.name == "sink_loki").env()
     given = {name for name in loki if name not in {"FUNCTION_NAME", "PYTHONUNBUFFERED", "PYTHONPATH"} and not name.startswith("MALLOC_")}
-    assert given == {"KAFKA_BOOTSTRAP_SERVERS", "LOKI_URL"}
+    assert given == {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "LOKI_URL"}
     assert loki["FUNCTION_NAME"] == "sink_loki"
     secret = functions.session_secret()
     assert functions.session_secret() == secret

@@ -86,10 +86,10 @@ async def limits_of_a_new_token(url: str, tenant_id: str) -> Limits:
 
 async def test_empty_database_gets_everything_and_a_second_run_nothing(url: str, ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     assert migrate.main([]) == 0
-    assert re.fullmatch(r"0001: .*\nThe database is at revision 0001\.\n", capsys.readouterr().out)
+    assert re.fullmatch(r"0001: .*\n0002: .*\nThe database is at revision 0002\.\n", capsys.readouterr().out)
     before = shape(ask)
     assert migrate.main([]) == 0
-    assert capsys.readouterr().out == "The database is at revision 0001.\n"
+    assert capsys.readouterr().out == "The database is at revision 0002.\n"
     assert shape(ask) == before
     tenant_id = uuid4()
     ask("INSERT INTO tenants (id, name, plan) VALUES (%s, 'Acme', 'free')", tenant_id)
@@ -110,7 +110,7 @@ async def test_platforms_database_keeps_what_it_has_and_gets_what_is_missing(url
     }
     assert before <= shape(ask)
     assert ask("SELECT version_num FROM alembic_version") == [("0007",)]
-    assert ask("SELECT version_num FROM telemetry.alembic_version") == [("0001",)]
+    assert ask("SELECT version_num FROM telemetry.alembic_version") == [("0002",)]
     ((acme, active),) = ask("SELECT id, is_active FROM telemetry.tenants WHERE name = 'Acme Rockets'")
     assert (type(acme), active) == (UUID, True)
     users = ask("SELECT id, tenant_id = %s, email, hashed_password, roles, is_active FROM telemetry.users ORDER BY id", acme)
@@ -209,7 +209,7 @@ def test_two_migrators_at_once_are_one_after_the_other(url: str, ask: Ask) -> No
     with ThreadPoolExecutor(3) as threads:
         done = list(threads.map(lambda _: subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False), range(3)))
     assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
-    assert ask("SELECT version_num FROM telemetry.alembic_version") == [("0001",)]
+    assert ask("SELECT version_num FROM telemetry.alembic_version") == [("0002",)]
 
 
 def test_table_in_use_is_given_up_soon(url: str, ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

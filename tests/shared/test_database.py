@@ -15,7 +15,7 @@ from tests.edges import Database
 
 @pytest.fixture
 async def questions(database: Database) -> AsyncIterator[Questions]:
-    async with Questions(Settings()) as made:
+    async with Questions(Settings().database_url) as made:
         yield made
 
 

@@ -13,6 +13,7 @@ from shared.contract import MAX_RECORD_BYTES, EventType, Reason
 from shared.delivery import DEAD_HEADER, Delivery, Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Refused
+from shared.flags import Flags
 from shared.memory import Memory
 from tests import batches
 
@@ -58,7 +59,7 @@ async def store(_: Record) -> Died:
 
 
 def handle(graveyard: Graveyard, record: Record, store: delivery.Store = store, chunks: Iterable[bytes] = ()) -> Any:
-    return Delivery("sink_test", graveyard).handle(request(record, chunks), store)  # type: ignore[arg-type]
+    return Delivery("sink_test", graveyard, Flags({})).handle(request(record, chunks), store)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ async def test_many_letters_are_buried_a_few_at_a_time(dead: list[Dead], most: i
     """All at once they would fill the client's queue, at every delivery."""
 
     graveyard = Graveyard()
-    bury = Delivery("sink_test", graveyard).bury  # type: ignore[arg-type]
+    bury = Delivery("sink_test", graveyard, Flags({})).bury  # type: ignore[arg-type]
     chunks = list(delivery.chunks(dead))
     assert [one for chunk in chunks for one in chunk] == dead
     for chunk in chunks:
@@ -120,7 +121,7 @@ async def test_many_letters_are_buried_a_few_at_a_time(dead: list[Dead], most: i
 async def test_no_letter_is_left_under_way_when_one_fails(record: Record) -> None:
     graveyard = Graveyard(bad=50)
     with pytest.raises(Later):
-        await Delivery("sink_test", graveyard).bury(record, letters(100))  # type: ignore[arg-type]
+        await Delivery("sink_test", graveyard, Flags({})).bury(record, letters(100))  # type: ignore[arg-type]
     assert (graveyard.asked, graveyard.under_way) == (100, 0)
 
 

@@ -62,7 +62,7 @@ async def accounts(request: pytest.FixtureRequest, postgres: Postgres, monkeypat
         if request.param == "ours":
             connection.execute(OURS)
         connection.execute("UPDATE users SET hashed_password = %s", (HASH,))
-    async with Database(Settings()) as database, Users(Settings(), database) as mine, Users(Settings(), database) as other:
+    async with Database(Settings().database_url) as database, Users(Settings(), database) as mine, Users(Settings(), database) as other:
         yield Accounts(url, mine, other)
 
 
