@@ -1,4 +1,4 @@
-"""`python -m localdev.bench`: what ingest and the sinks cost on this machine. `./task bench` calls it.
+"""`python -m localdev.bench`: what ingest, the sinks and reads cost on this machine. `./task bench` calls it.
 
 Each run makes backends of its own on loopback, sends them made-up batches, and removes everything afterwards.
 """
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from localdev.bench import ingest, report, servers, sinks, start
+from localdev.bench import history, ingest, query, report, servers, sinks, start
 from localdev.bench.ingest import Case, Result
 from localdev.bench.load import LoadError
 from localdev.bench.report import Table
@@ -32,6 +32,8 @@ examples:
   ./task bench -- start --rounds 10
   ./task bench -- sinks --quick             all comparisons, some minutes
   ./task bench -- sinks --only Loki         one of: Loki, OpenSearch, instances, one backend away
+  ./task bench -- query                     all reads, three minutes
+  ./task bench -- query --only Tempo        reads whose name has these words
 """
 QUICK = ("10 log records, identity, 1 tenant", "512 log records, identity, 1 tenant")
 
@@ -70,6 +72,13 @@ def run_sinks(arguments: argparse.Namespace, console: Console) -> list[Table]:
         servers.install_collector(_progress(console))
     with world(console, tuple(dict.fromkeys(name for part in parts for name in part.backends))):
         return [table for part in parts for table in part.run(_effort(arguments), _say(console))]
+
+
+def run_query(arguments: argparse.Namespace, console: Console) -> list[Table]:
+    """Each read through query beside the same question asked of the backend itself, one at a time and a few: whole answers, first bytes, CPU."""
+    query.check(arguments.only)
+    with world(console, history.BACKENDS):
+        return query.run(_effort(arguments), arguments.only, _say(console))
 
 
 def _effort(arguments: argparse.Namespace) -> Effort:
@@ -112,9 +121,11 @@ def _progress(console: Console) -> Callable[[str], None]:
 def _facts(arguments: argparse.Namespace, before: float) -> list[str]:
     """What a reader needs to judge the figures."""
     turns = f"{arguments.rounds} rounds"
-    if arguments.command is not run_start:
+    if arguments.command is run_query:
+        turns += f" of {arguments.seconds:g} s for each read, one at a time and {arguments.connections}, 1 worker"
+    elif arguments.command is not run_start:
         turns += f" of {arguments.seconds:g} s, {arguments.connections} connections at full load, 1 worker"
-    backends = ("Loki", "OpenSearch") if arguments.command is run_sinks else ("PostgreSQL",)
+    backends = {run_sinks: ("Loki", "OpenSearch"), run_query: query.BACKENDS}.get(arguments.command, ("PostgreSQL",))
     return [f"{report.machine(backends)}. {turns}; load average of the machine {before:.1f} before and {os.getloadavg()[0]:.1f} after (measuring included)."]
 
 
@@ -140,16 +151,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m localdev.bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in (("ingest", run_ingest), ("prom", run_prom), ("sinks", run_sinks), ("start", run_start)):
+    for name, command in (("ingest", run_ingest), ("prom", run_prom), ("sinks", run_sinks), ("query", run_query), ("start", run_start)):
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command, name=name, quick=False, only="")
-        sub.add_argument("--rounds", type=_bounded(1, 100, int), default=5, help="how often each server has its turn (default 5)")
+        sub.add_argument("--rounds", type=_bounded(1, 100, int), default=5, help="how often each server has its turn (default %(default)g)")
         sub.add_argument("--quick", action="store_true", help="fewer and shorter: a first look")
         sub.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
         if command is not run_start:
-            sub.add_argument("--seconds", type=_bounded(0.1, 60, float), default=1.0, help="length of a turn (default 1)")
-            sub.add_argument("--connections", type=_bounded(1, 1000, int), default=8, help="requests under way at full load (default 8)")
+            sub.add_argument("--seconds", type=_bounded(0.1, 60, float), default=1.0, help="length of a turn (default %(default)g)")
+            sub.add_argument("--connections", type=_bounded(1, 1000, int), default=8, help="requests under way (default %(default)g)")
             sub.add_argument("--only", default="", metavar="WORDS", help="cases whose name has these words")
+        if command is run_query:
+            sub.set_defaults(rounds=4, seconds=0.4, connections=4)
         if command in (run_ingest, run_prom):
             sub.add_argument("--tenants", type=_tenants, default=[1, 1000] if command is run_ingest else [1], metavar="N,M", help="as how many tenants")
     return parser
@@ -163,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--write takes no part of the cases: the page would be left with these alone")
     if arguments.quick:
         arguments.rounds = min(arguments.rounds, 3)
-        if arguments.command is run_sinks:
+        if arguments.command in (run_sinks, run_query):
             arguments.seconds = min(arguments.seconds, 0.3)
     # Tables are as wide as they are, in a log too.
     console, before = Console(width=None if sys.stdout.isatty() else 200), os.getloadavg()[0]

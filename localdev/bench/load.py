@@ -170,7 +170,7 @@ class _Client:
             raise self._fault
         took = time.perf_counter() - self._began
         ordered = sorted(self._latencies)
-        return Outcome(len(ordered), took, _percentile(ordered, 50), _percentile(ordered, 99))
+        return Outcome(len(ordered), took, percentile(ordered, 50), percentile(ordered, 99))
 
     def _answered(self, connection: "_Connection", seconds: float) -> None:
         self._latencies.append(seconds)
@@ -184,7 +184,7 @@ class _Client:
         self._done.set()
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float:
+def percentile(ordered: Sequence[float], percent: int) -> float:
     """Nearest rank; nothing sent has no latency."""
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else float("nan")
 

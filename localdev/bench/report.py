@@ -17,7 +17,14 @@ from localdev.install import versions
 from localdev.paths import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
-_BACKENDS = {"PostgreSQL": "16", "Loki": versions.LOKI, "OpenSearch": versions.OPENSEARCH}
+_BACKENDS = {
+    "PostgreSQL": "16",
+    "Loki": versions.LOKI,
+    "OpenSearch": versions.OPENSEARCH,
+    "Prometheus": versions.PROMETHEUS,
+    "prom-label-proxy": versions.PROM_LABEL_PROXY,
+    "Tempo": versions.TEMPO,
+}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from localdev import functions, processes
-from localdev.backends import folders, loki
+from localdev.backends import folders, loki, prometheus
 from localdev.bench import placement, stack, stand_in, trigger
 from localdev.install import servers
 from localdev.paths import ROOT
@@ -115,6 +115,17 @@ def stand_in_backend() -> Iterator[Server]:
     with process("stand_in", [sys.executable, "-m", stand_in.__name__, str(port)], {"PYTHONPATH": str(ROOT)}) as child:
         _wait("stand_in", child, lambda: _listens(port))
         yield Server("stand_in", port, child.pid)
+
+
+@contextmanager
+def label_proxy(url: str) -> Iterator[Server]:
+    """prom-label-proxy as the stack runs it, in front of another server than Prometheus, until the end of the block. Raises NotReady."""
+    name, port = "label_proxy", free_port()
+    here = prometheus.proxy_url().removeprefix("http://")
+    command = [word.replace(prometheus.url(), url).replace(here, f"127.0.0.1:{port}") for word in prometheus.proxy().command()]
+    with process(name, command, {}) as child:
+        _wait(name, child, lambda: _listens(port))
+        yield Server(name, port, child.pid)
 
 
 def backend(name: str, port: int) -> Server:

@@ -167,7 +167,7 @@ class TestLoad:
 
     def test_percentiles_are_those_of_figures_there_were(self) -> None:
         ordered = [float(number) for number in range(100)]
-        assert (load._percentile(ordered, 50), load._percentile(ordered, 99), load._percentile([7.0], 99)) == (50, 99, 7)
+        assert (load.percentile(ordered, 50), load.percentile(ordered, 99), load.percentile([7.0], 99)) == (50, 99, 7)
 
 
 class Recorder(Generator):
