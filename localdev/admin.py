@@ -20,12 +20,10 @@ class Failure(Exception):
     """What to tell whoever called."""
 
 
-def run(
-    work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str] = backends.postgres_url
-) -> int:
+def run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str] | None = None) -> int:
     """`work` in one transaction; its exit code. `url`: of another database than the laptop's."""
     try:
-        asyncio.run(_run(work, arguments, url))
+        asyncio.run(_run(work, arguments, url or backends.postgres_url))
     except Refused as refused:
         print(refused.detail, file=sys.stderr)
     except psycopg.OperationalError as error:

@@ -32,7 +32,7 @@ from shared.contract import EventType, Source, Topic
 from shared.envelope import Record
 from shared.tenant import Tenant
 
-BACKENDS: Final = ("kafka", *SINKS)
+BACKENDS: Final = ("kafka", "postgres", *SINKS)
 TOPIC: Final = {"sink_loki": Topic.LOGS, "sink_opensearch": Topic.LOGS, "sink_prom": Topic.REMOTE_WRITE, "sink_tempo": Topic.TRACES}
 EVENTS: Final = {Topic.LOGS: 600, Topic.TRACES: 1200, Topic.REMOTE_WRITE: 1200}
 """Of each topic, in a turn whose length is 1; two cores bring them all to the backends in about two seconds."""

@@ -201,9 +201,9 @@ class Part:
 
 
 PARTS: Mapping[str, Part] = {
-    "Kafka → Loki": Part(backlog.run, ("kafka", "loki"), collector=True),
-    "OpenSearch": Part(to_opensearch, ("kafka", "opensearch")),
-    "instances": Part(instances, ("kafka",)),
+    "Kafka → Loki": Part(backlog.run, ("kafka", "postgres", "loki"), collector=True),
+    "OpenSearch": Part(to_opensearch, ("kafka", "postgres", "opensearch")),
+    "instances": Part(instances, ("kafka", "postgres")),
     "one backend away": Part(away.run, away.BACKENDS),
 }
 """What `--only` chooses from."""
