@@ -50,6 +50,10 @@ def send(stack: Stack, service: str, lines: tuple[str, ...], now: float) -> None
 
 @pytest.fixture(scope="module")
 def sent(stack: Stack) -> Sent:
+    # Other tests kill and stop what this one reads; the gateway's health checks notice a little later that it is back.
+    token = {"x-obstack-auth-token": stack.tenants[0]["token"]}
+    paths = [f"{stack.gateway}/query/{backend}/api/v1/labels" for backend in ("loki", "prometheus")]
+    until(lambda: all(httpx2.get(path, headers=token, timeout=30).status_code == 200 for path in paths), what="both can be read")
     word, now = token_hex(6), time.time()
     sent = Sent(f"service-{word}", f"clients_{word}", tuple(f"{number} of {word} <é>" for number in range(3)))
     send(stack, sent.service, sent.lines, now)
