@@ -1,12 +1,15 @@
-"""Query string and form → pairs that both sides read alike. They are parsed here, refused when they can't be, and written anew for the backend.
+"""Query string and form → pairs that both sides read alike; a change's JSON → an object.
 
-A POST's query string and form become one list, so that no backend (nor the proxy in front of Prometheus) finds a second value in the other place.
+Parameters are parsed here, refused when they can't be, and written anew for the backend. A POST's query string and form become one list, so that
+no backend (nor the proxy in front of Prometheus) finds a second value in the other place.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.requests import Request
 
 from functions.query.routes import REPEATED, Route
@@ -18,6 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 MAX_QUERY_STRING = 64 * 1024
 MAX_FORM = 1024 * 1024
 MAX_FIELDS = 1000
+MAX_JSON = 4096
 
 Pairs = list[tuple[str, str]]
 
@@ -49,6 +53,18 @@ def select(pairs: Pairs, known: Collection[str], repeated: Collection[str], need
     if needed and not any(name == needed and value.strip() for name, value in kept):
         raise Refused(Reason.INVALID, f"parameter {needed} is missing")
     return kept
+
+
+async def json_object(request: Request, otherwise: str = "the body must be a JSON object") -> Mapping[str, Any]:
+    """The body of a change; none is an empty object. Raises Refused: 400 (`otherwise` says so of JSON that is no object), 413."""
+    body = await bodies.read(request, MAX_JSON, ())
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise Refused(Reason.INVALID, "the body is not JSON") from error
+    if not isinstance(given, dict):
+        raise Refused(Reason.INVALID, otherwise)
+    return given
 
 
 def _parse(raw: bytes) -> Pairs:

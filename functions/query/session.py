@@ -14,7 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.query import answers
+from functions.query import answers, parameters
 from functions.query.throttle import Throttle
 from functions.query.users import User, Users
 from shared import bodies
@@ -27,7 +27,6 @@ COOKIE, SECURE_COOKIE = "obstack_session", "__Host-obstack_session"
 _ISSUER, _AUDIENCE = "obstack", "obstack-query"
 _CLAIMS = ("sid", "sub", "tid")
 """Session, user, tenant."""
-_MAX_BYTES = 4096
 
 
 class Sessions:
@@ -53,7 +52,7 @@ class Sessions:
     async def log_in(self, request: Request) -> Response:
         """POST {email, password} → 200 with the cookie. Raises Refused (400, 401, 403, 429), Later."""
         require_own_page(request)
-        email, password = _credentials(await bodies.read(request, _MAX_BYTES, ()))
+        email, password = _credentials(await bodies.read(request, parameters.MAX_JSON, ()))
         address = _address(request)
         try:
             await self._throttle.attempt(email.lower(), address)
@@ -70,10 +69,10 @@ class Sessions:
     async def log_out(self, request: Request) -> Response:
         """POST {everywhere?: true} → 204: the session, or all of its user's, is over. Without the database 503. The cookie is cleared in any case."""
         require_own_page(request)
-        everywhere = _everywhere(await bodies.read(request, _MAX_BYTES, ()))
+        given = await parameters.json_object(request, 'send {} or {"everywhere": true}')
         answer = Response(status_code=204, headers=answers.DATA_HEADERS)
         try:
-            await self._users.log_out(self._claims(request)[0], everywhere)
+            await self._users.log_out(self._claims(request)[0], given.get("everywhere") is True)
         except Refused:
             pass  # there was none
         except Later as error:
@@ -143,16 +142,6 @@ def _credentials(body: bytes) -> tuple[str, str]:
     if not (isinstance(email, str) and isinstance(password, str)) or len(email) > 320 or "\0" in email:
         raise Refused(Reason.INVALID, "email and password must be strings")
     return email.strip(), password
-
-
-def _everywhere(body: bytes) -> bool:
-    try:
-        given = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise Refused(Reason.INVALID, "the body is not JSON") from error
-    if not isinstance(given, dict):
-        raise Refused(Reason.INVALID, 'send {} or {"everywhere": true}')
-    return given.get("everywhere") is True
 
 
 def _address(request: Request) -> str:

@@ -13,13 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.query import answers
+from functions.query import answers, parameters
 from functions.query.session import Sessions, require_own_page
-from shared import bodies, token_store, tokens
+from shared import token_store, tokens
 from shared.contract import QUERY_PREFIX, Reason, Role, Scope
 from shared.database import Database
 from shared.errors import Refused
@@ -30,7 +29,6 @@ log = logging.getLogger(__name__)
 
 PATH = f"{QUERY_PREFIX}/api/tokens"
 _ONE = re.compile(rf"{PATH}/(?P<id>[0-9a-f-]{{36}})(?P<rotate>/rotate)?", re.ASCII)
-_MAX_BYTES = 4096
 
 
 class Tokens:
@@ -65,7 +63,7 @@ class Tokens:
 
     async def _create(self, request: Request, tenant_id: str) -> Response:
         """POST {name, scopes, expires_in?: "90d"} → 201 with the secret."""
-        given = await _json(request)
+        given = await parameters.json_object(request)
         name, scopes, lifetime = given.get("name"), given.get("scopes"), _time(given, "expires_in")
         if not (isinstance(name, str) and isinstance(scopes, list) and all(isinstance(s, str) and s in set(Scope) for s in scopes)):
             raise Refused(Reason.INVALID, f'send {{"name": …, "scopes": [{", ".join(Scope)}], "expires_in": "90d"}}')
@@ -74,7 +72,7 @@ class Tokens:
 
     async def _rotate(self, request: Request, tenant_id: str, token_id: str) -> Response:
         """POST {grace?: "1d"} → 201 with the secret of the successor; the old token goes on for the grace."""
-        grace = _time(await _json(request), "grace") or token_store.GRACE
+        grace = _time(await parameters.json_object(request), "grace") or token_store.GRACE
         return _made("rotated", *await self._database.run(lambda connection: token_store.rotate(connection, tenant_id, token_id, grace)))
 
     async def _revoke(self, tenant_id: str, token_id: str) -> Response:
@@ -97,17 +95,6 @@ def _id(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         raise Refused(Reason.NOT_FOUND, "there is no such token", 404) from None
-
-
-async def _json(request: Request) -> Mapping[str, Any]:
-    body = await bodies.read(request, _MAX_BYTES, frozenset())
-    try:
-        given = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise Refused(Reason.INVALID, "the body is not JSON") from error
-    if not isinstance(given, dict):
-        raise Refused(Reason.INVALID, "the body must be a JSON object")
-    return given
 
 
 def _time(given: Mapping[str, Any], name: str) -> timedelta | None:
