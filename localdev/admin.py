@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localdev import backends
+from shared import tokens
 from shared.database import Connection
 from shared.errors import Refused
 
@@ -64,3 +66,11 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequenc
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # as Text, so that a name with brackets isn't read as markup
     console.print(table)
+
+
+def lifetime(text: str) -> timedelta:
+    """An argument such as 90d, 2h."""
+    try:
+        return tokens.lifetime(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -19,10 +19,9 @@ import argparse
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from localdev import admin, backends
-from shared import tokens
 from shared.contract import Flag
 from shared.database import Connection
 
@@ -92,13 +91,6 @@ def _flag(text: str) -> Flag:
         raise argparse.ArgumentTypeError(f"{text!r} is no flag; there are: {', '.join(Flag)}") from None
 
 
-def _length(text: str) -> timedelta:
-    try:
-        return tokens.lifetime(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./task flags --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -109,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("name", type=_flag, help=", ".join(Flag))
         if name == "set":
             sub.add_argument("value", help="on; off for ingest, hold or skip for a sink")
-            sub.add_argument("--for", type=_length, metavar="2h", help="back to the default by itself after so long (default: never)")
+            sub.add_argument("--for", type=admin.lifetime, metavar="2h", help="back to the default by itself after so long (default: never)")
         sub.add_argument("--tenant", metavar="NAME", help="the tenant's name or id (default: all)")
     return parser
 

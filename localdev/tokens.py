@@ -10,11 +10,11 @@ examples:
 import argparse
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from localdev import admin
-from shared import token_store, tokens
+from shared import token_store
 from shared.contract import Scope
 from shared.database import Connection
 from shared.token_store import Token
@@ -77,13 +77,6 @@ async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
     await COMMANDS[arguments.command](connection, await admin.tenant_id(connection, arguments.tenant), arguments)
 
 
-def _lifetime(text: str) -> timedelta:
-    try:
-        return tokens.lifetime(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./task tokens --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -93,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"rotate", "revoke"}:
             sub.add_argument("id", type=UUID, help="the token's id, as list shows it")
         if name == "rotate":
-            sub.add_argument("--grace", type=_lifetime, default=token_store.GRACE, metavar="7d", help="how long the old token goes on (default: 1d)")
+            sub.add_argument("--grace", type=admin.lifetime, default=token_store.GRACE, metavar="7d", help="how long the old token goes on (default: 1d)")
         if name == "create":
             sub.add_argument("--name", default="token", help="what it is for")
             sub.add_argument("--scope", action="append", choices=list(map(str, Scope)), help="what it may do; may come several times (default: everything)")
-            sub.add_argument("--expires", type=_lifetime, metavar="90d", help="how long it is good (default: for ever)")
+            sub.add_argument("--expires", type=admin.lifetime, metavar="90d", help="how long it is good (default: for ever)")
     return parser
 
 
