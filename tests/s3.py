@@ -1,17 +1,22 @@
 """S3 for tests of what stores objects: the server that `./task up` runs, in a folder and on a port of the tests' own."""
 
-import socket
+import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from time import monotonic, sleep
+from typing import TypeVar
 
 import pytest
 
 from localdev.backends import s3
 from localdev.install import servers
+from localdev.ports import free_port
+from shared.object_store import ObjectStore
 from shared.settings import ObjectStore as Settings
+from tests import waiting
+
+T = TypeVar("T")
 
 
 class S3(AbstractContextManager["S3"]):
@@ -19,9 +24,7 @@ class S3(AbstractContextManager["S3"]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         with self._place():
             self.settings: Settings = s3.settings()
@@ -40,10 +43,7 @@ class S3(AbstractContextManager["S3"]):
             assert service.prepare
             service.prepare()
             self._process = subprocess.Popen(service.command(), env=dict(service.env()), stdout=subprocess.DEVNULL)
-            until = monotonic() + 20
-            while not service.ready():
-                assert monotonic() < until, "S3 doesn't start"
-                sleep(0.02)
+            waiting.until(service.ready, 20, "S3 is ready")
 
     def stop(self) -> None:
         assert self._process
@@ -65,3 +65,16 @@ class S3(AbstractContextManager["S3"]):
             environment.setenv("OBSTACK_LOCAL", str(self._folder))
             environment.setenv("S3_PORT", str(self._port))
             yield
+
+
+def with_store(s3: S3, work: Callable[[ObjectStore], Awaitable[T]]) -> T:
+    """What `work` does with the server's bucket."""
+
+    async def run() -> T:
+        store = ObjectStore(s3.settings)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())

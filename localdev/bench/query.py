@@ -29,7 +29,7 @@ from localdev.bench.questions import Answer, Question, ask, asker, listening
 from localdev.bench.report import Table
 from localdev.bench.rounds import Effort
 from localdev.bench.servers import Server
-from localdev.ports import ports
+from localdev.ports import free_port, ports
 from shared.contract import QUERY_PREFIX
 
 BACKENDS: Final = ("PostgreSQL", "Loki", "OpenSearch", "Prometheus", "prom-label-proxy", "Tempo")
@@ -145,9 +145,9 @@ def run(effort: Effort, only: str, say: Say) -> list[Table]:
             end = runner.run(history.fill(sink_ports, [tenant["id"], other["id"], *(str(uuid4()) for _ in range(_TENANTS - 2))]))
         function = running.enter_context(servers.function("query"))
         # The function and the proxy once more, with an ear in place of what is behind them.
-        ears = servers.free_port(), servers.free_port()
+        ears = free_port(), free_port()
         urls = [f"http://127.0.0.1:{port}" for port in ears]
-        told = running.enter_context(servers.function("query", servers.free_port(), **dict.fromkeys(_URLS, urls[0])))
+        told = running.enter_context(servers.function("query", free_port(), **dict.fromkeys(_URLS, urls[0])))
         proxy = running.enter_context(servers.label_proxy(urls[1]))
         chosen = [case for case in cases(end) if only in case.name]
         results = runner.run(_measure(chosen, function, ((told.port, ears[0]), (proxy.port, ears[1])), tenant, effort, say))

@@ -20,7 +20,7 @@ from localdev.backends import folders, loki, prometheus
 from localdev.bench import placement, stack, stand_in, trigger
 from localdev.install import servers
 from localdev.paths import ROOT
-from localdev.ports import ports
+from localdev.ports import free_port, ports
 from localdev.processes import last_lines
 from localdev.service import Service
 from localdev.supervisor import launch, state
@@ -135,13 +135,6 @@ def backend(name: str, port: int) -> Server:
     if not pid:
         raise NotReady(f"{name} doesn't run")
     return Server(name, port, pid)
-
-
-def free_port() -> int:
-    """One that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def collector_binary() -> Path:

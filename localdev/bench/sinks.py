@@ -16,7 +16,7 @@ from localdev.bench.load import LoadError
 from localdev.bench.report import Table
 from localdev.bench.rounds import Effort, Generator, Spread, Turn
 from localdev.bench.servers import Server
-from localdev.ports import ports
+from localdev.ports import free_port, ports
 from shared.contract import LOGS_INDEX
 from shared.envelope import Record
 
@@ -135,7 +135,7 @@ def instances(effort: Effort, say: Say) -> list[Table]:
     with ExitStack() as running, Generator() as generator:
         backend = running.enter_context(servers.stand_in_backend())
         url = f"http://127.0.0.1:{backend.port}"
-        pair = [running.enter_context(servers.function("sink_loki", servers.free_port(), LOKI_URL=url)) for _ in range(2)]
+        pair = [running.enter_context(servers.function("sink_loki", free_port(), LOKI_URL=url)) for _ in range(2)]
         for share in (None, _INSTANCE_SHARE):
             with ExitStack() as limits:
                 try:

@@ -30,14 +30,14 @@ def world(console: Console, names: tuple[str, ...] = ("kafka", "postgres")) -> I
     if lock is None:
         raise control.Failure("another bench runs; two at once would measure each other")
     os.environ["OBSTACK_LOCAL"] = str(paths.local() / "bench")
-    _remove()  # what a killed run left
+    remove()  # what a killed run left
     os.environ["OBSTACK_PORT_OFFSET"] = str(_free_offset())
     try:
         with for_terminal(console) as display:
             control.up(display, names, _READY_SECONDS, (*control.SUPERVISOR[:2], stack.__name__, *names))
         yield
     finally:
-        _remove()
+        remove()
         lock.close()
 
 
@@ -51,7 +51,8 @@ def add_tenants(count: int) -> list[str]:
     return [token for _, _, token in made]
 
 
-def _remove() -> None:
+def remove() -> None:
+    """End and delete what runs in `.local`, and is a measurement's."""
     control.down()
     for folder in (paths.local(), folders.elsewhere()):
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from localdev import functions, paths
+from localdev.ports import free_port
 from tests.conftest import Stack
 from tests.waiting import until
 
@@ -22,9 +23,7 @@ pytestmark = pytest.mark.stack
 def served(name: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A second instance of a function, as the catalogue starts it, on a port of its own."""
     (service,) = (service for service in functions.services() if service.name == name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = service.command()
     command[command.index("--port") + 1] = str(port)
     process = subprocess.Popen(command, env=dict(service.env()), cwd=paths.ROOT)

@@ -22,10 +22,10 @@ from localdev.chaos.seen import Reader, Sight
 from localdev.gateway import __main__ as gateway
 from localdev.gateway import config
 from localdev.paths import STACK
+from localdev.ports import free_port
 from shared.contract import PROTOBUF, TOKEN_HEADER
 from shared.signals import SIGNALS
 from tests.conftest import Stack
-from tests.localdev.conftest import free_port
 from tests.waiting import until
 
 pytestmark = pytest.mark.stack

@@ -1,6 +1,5 @@
 """dead_letter: everything that comes is stored, or shall come again."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +16,7 @@ from shared.envelope import Dead
 from shared.object_store import ObjectStore
 from tests import batches
 from tests.backends import Asked, HttpBackend, Says
-from tests.s3 import S3
+from tests.s3 import S3, with_store
 
 in_s3 = pytest.mark.stack
 
@@ -41,14 +40,10 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, Htt
 
 
 def stored(s3: S3, prefix: str) -> dict[str, tuple[bytes, dict[str, str]]]:
-    async def read() -> dict[str, tuple[bytes, dict[str, str]]]:
-        store = ObjectStore(s3.settings)
-        try:
-            return {one.key: await store.get(one.key) async for page in store.pages(prefix) for one in page}
-        finally:
-            await store.close()
+    async def read(store: ObjectStore) -> dict[str, tuple[bytes, dict[str, str]]]:
+        return {one.key: await store.get(one.key) async for page in store.pages(prefix) for one in page}
 
-    return asyncio.run(read())
+    return with_store(s3, read)
 
 
 @in_s3

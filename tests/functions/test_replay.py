@@ -3,10 +3,10 @@
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,9 +23,8 @@ from shared.object_store import ObjectStore
 from shared.settings import Replay
 from tests import batches
 from tests.backends import Asked, HttpBackend, Says
-from tests.s3 import S3
+from tests.s3 import S3, with_store
 
-T = TypeVar("T")
 pytestmark = pytest.mark.stack
 
 
@@ -49,17 +48,6 @@ def sink(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpBackend]:
 def client(sink: HttpBackend) -> Iterator[TestClient]:
     with TestClient(main.app) as client:
         yield client
-
-
-def with_store(s3: S3, work: Callable[[ObjectStore], Awaitable[T]]) -> T:
-    async def run() -> T:
-        store = ObjectStore(s3.settings)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 def bury(s3: S3, *words: str, code: str = "503", tenant_id: str | None = None, sink: str = "sink_loki", days: int = 1) -> list[Place]:

@@ -1,6 +1,5 @@
 """sink_archive: batches of all signals, byte for byte."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -9,10 +8,9 @@ from starlette.testclient import TestClient
 from functions.sink_archive import main
 from shared import archive, envelope
 from shared.contract import EventType
-from shared.object_store import ObjectStore
 from tests import batches
 from tests.edges import Broker
-from tests.s3 import S3
+from tests.s3 import S3, with_store
 
 pytestmark = pytest.mark.stack
 
@@ -32,14 +30,7 @@ def test_batch_is_stored_and_gives_its_record_again(kind: EventType, client: Tes
     for _ in range(2):
         assert client.post("/", content=record.value, headers=batches.headers(record)).status_code == 204
 
-    async def read() -> tuple[bytes, dict[str, str]]:
-        store = ObjectStore(s3.settings)
-        try:
-            return await store.get(archive.key(record))
-        finally:
-            await store.close()
-
-    body, metadata = asyncio.run(read())
+    body, metadata = with_store(s3, lambda store: store.get(archive.key(record)))
     assert envelope.from_event(envelope.event_headers(metadata), body) == record
 
 

@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,12 @@ import psutil
 import pytest
 
 from localdev import topics
-from localdev.paths import STACK
+from localdev.bench import world
+from localdev.paths import ROOT, STACK
 from localdev.supervisor import control, state
 from localdev.supervisor.board import Status
 
 PROGRAMS = Path(__file__).with_name("programs")
-
-
-def free_port() -> int:
-    """Nobody listens there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_free(port: int) -> bool:
@@ -152,3 +147,18 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, port_offset: int) -> Iterato
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OBSTACK_LOCAL", given["OBSTACK_LOCAL"])
         control.down()
+
+
+Bench = Callable[..., subprocess.CompletedProcess[str]]
+"""Words of the command → the run."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """`./task bench` in the test's own folder. An interrupted one is killed before it can end its backends."""
+    environment = {**os.environ, "OBSTACK_LOCAL": str(tmp_path)}
+    yield lambda *words: subprocess.run(
+        [sys.executable, "-m", "localdev.bench", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path / "bench"))
+    world.remove()

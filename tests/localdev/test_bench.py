@@ -26,13 +26,14 @@ from localdev.bench.rounds import Effort, Generator, Spread, Turn
 from localdev.bench.servers import Server
 from localdev.install.go_build import WRAPPERS
 from localdev.install.servers import bench_collector
-from localdev.paths import ROOT, STACK
+from localdev.paths import STACK
 from shared import envelope
 from shared.codecs import otlp
 from shared.codecs.compression import unsnappy
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
 from shared.codecs.prompb.remote2_pb2 import Request
 from shared.contract import MAX_RECORD_BYTES
+from tests.localdev.conftest import Bench
 
 NOW = 10**9
 TENANT = "00000000-0000-4000-8000-000000000001"
@@ -402,10 +403,8 @@ class TestCommand:
         ],
         ids=["prom", "sinks"],
     )
-    def test_a_run_measures_and_leaves_nothing_behind(self, arguments: list[str], measured: list[str], tmp_path: Path) -> None:
-        environment = {**os.environ, "OBSTACK_LOCAL": str(tmp_path)}
-        arguments = [*arguments, "--rounds", "1", "--seconds", "0.2"]
-        ran = subprocess.run([sys.executable, "-m", "localdev.bench", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    def test_a_run_measures_and_leaves_nothing_behind(self, bench: Bench, arguments: list[str], measured: list[str], tmp_path: Path) -> None:
+        ran = bench(*arguments, "--rounds", "1", "--seconds", "0.2")
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert [words for words in measured if words not in ran.stdout] == []
         assert not (tmp_path / "bench").exists()

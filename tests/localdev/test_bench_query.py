@@ -1,9 +1,6 @@
 """The measurement of reads asks both sides the same, counts what is in every backend's answer, and puts figures in their place. No figure is asserted."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,14 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from localdev.bench import __main__ as command
-from localdev.bench import history, query, report, servers
+from localdev.bench import history, query, report
 from localdev.bench.load import LoadError
 from localdev.bench.query import Case, Result, Times
 from localdev.bench.questions import Question, ask, asker, listening
-from localdev.paths import ROOT
-from localdev.ports import ports
+from localdev.ports import free_port, ports
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
 from tests.backends import HttpBackend, Says
+from tests.localdev.conftest import Bench
 
 END = 1_800_000_000 * 10**9
 HOUR = history.SECONDS * 10**9
@@ -78,7 +75,7 @@ class TestQuestions:
                 ear.says = b'{"data": [1]}'
                 return heard, (await ask(session, heard)).body
 
-        port = servers.free_port()
+        port = free_port()
         heard, answer = asyncio.run(run(port))
         assert (heard.method, heard.path, heard.body, heard.port) == ("POST", "/a%2Fb?q=%7B%7D", b"body", port)
         assert heard.headers["x-scope-orgid"] == "t"
@@ -87,7 +84,7 @@ class TestQuestions:
 
     def test_a_server_that_asks_nothing_is_an_error(self) -> None:
         async def run(silent: int) -> None:
-            async with asker() as session, listening(session, servers.free_port()) as ear:
+            async with asker() as session, listening(session, free_port()) as ear:
                 await ear.of(Question("GET", silent, "/"))
 
         with HttpBackend(lambda _: Says(200)) as backend, pytest.raises(LoadError, match="0 requests to the backend"):
@@ -159,9 +156,8 @@ class TestCommand:
         assert "<!-- end of bench query -->" in rest
 
     @pytest.mark.stack
-    def test_a_run_measures_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        words = [sys.executable, "-m", "localdev.bench", "query", "--rounds", "1", "--seconds", "0.1", "--connections", "2"]
-        ran = subprocess.run(words, cwd=ROOT, env={**os.environ, "OBSTACK_LOCAL": str(tmp_path)}, capture_output=True, text=True, check=False)
+    def test_a_run_measures_and_leaves_nothing_behind(self, bench: Bench, tmp_path: Path) -> None:
+        ran = bench("query", "--rounds", "1", "--seconds", "0.1", "--connections", "2")
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert [case.name for case in query.cases(END) if case.name not in ran.stdout] == []
         assert not (tmp_path / "bench").exists()

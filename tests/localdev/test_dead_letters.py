@@ -1,9 +1,7 @@
 """`./task dead-letters` and `./task backfill`: what a person sees, with the real S3 server and a stand-in for the sink."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,12 +12,11 @@ from shared import delivery, envelope
 from shared.contract import EventType, Reason
 from shared.dead_letters import Letter, Place, from_event
 from shared.envelope import Dead, Record
-from shared.object_store import Missing, ObjectStore
+from shared.object_store import Missing
 from tests import batches
 from tests.backends import HttpBackend, Says
-from tests.s3 import S3
+from tests.s3 import S3, with_store
 
-T = TypeVar("T")
 in_s3 = pytest.mark.stack
 
 
@@ -38,17 +35,6 @@ def bury(s3: S3, record: Record, part: str = "2", detail: str = "loki: 400 too o
     letter = from_event(batches.headers(dead) | {"ce-attempts": "1"}, dead.value)
     with_store(s3, lambda store: store.put(letter.place.key, letter.body, letter.attributes))
     return letter
-
-
-def with_store(s3: S3, work: Callable[[ObjectStore], Awaitable[T]]) -> T:
-    async def run() -> T:
-        store = ObjectStore(s3.settings)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 def kept(s3: S3, place: Place) -> dict[str, str] | None:

@@ -20,8 +20,8 @@ from localdev.gateway.headers import normalize
 from localdev.gateway.limits import Limiter
 from localdev.gateway.schema import ConfigError
 from localdev.paths import STACK
+from localdev.ports import free_port
 from tests.gateway import KONG, before, changed, copied, mirror, plugin, seen
-from tests.localdev.conftest import free_port
 from tests.waiting import until
 
 # Configuration

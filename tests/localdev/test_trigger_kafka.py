@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
-from tests.localdev.conftest import PROGRAMS, free_port
+from localdev.ports import free_port
+from tests.localdev.conftest import PROGRAMS
 from tests.waiting import until
 
 pytestmark = pytest.mark.stack

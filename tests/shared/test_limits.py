@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -193,25 +193,14 @@ AS_IT_IS, PATIENCE = limits.SHARED_SECONDS, 10.0
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    """A Valkey of the test's own."""
-    server = ValkeyServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.terminate()  # ends a frozen one too
-
-
-@pytest.fixture
-async def two(monkeypatch: pytest.MonkeyPatch, server: ValkeyServer, clock: Clock) -> AsyncIterator[tuple[Limiter, Limiter]]:
+async def two(monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer, clock: Clock) -> AsyncIterator[tuple[Limiter, Limiter]]:
     """Two instances that share it. `clock` is what they count for themselves by; the server's windows go by its own.
 
     They have patience with it, so that a busy machine isn't taken for a lost server.
     """
     monkeypatch.setattr(limits, "SHARED_SECONDS", PATIENCE)
     monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
-    monkeypatch.setenv("LIMITS_STORAGE_URL", server.connection_url)
+    monkeypatch.setenv("LIMITS_STORAGE_URL", valkey.connection_url)
     async with Limiter(Settings(), clock) as one, Limiter(Settings(), clock) as other:
         yield one, other
 
@@ -256,18 +245,18 @@ async def test_next_window_takes_as_much_again(two: tuple[Limiter, Limiter]) -> 
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGSTOP])
 async def test_server_gone_or_silent_each_counts_for_itself_and_no_request_fails(
-    two: tuple[Limiter, Limiter], server: ValkeyServer, clock: Clock, signal_: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    two: tuple[Limiter, Limiter], valkey: ValkeyServer, clock: Clock, signal_: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     who = tenant()
     assert [*await taken(two[0], who, 20), *await taken(two[1], who, 20)].count(True) == 20
-    assert server._process is not None
+    assert valkey._process is not None
     monkeypatch.setattr(limits, "SHARED_SECONDS", AS_IT_IS)
-    server._process.send_signal(signal_)
+    valkey._process.send_signal(signal_)
     for limiter in two:
         assert (await taken(limiter, who, 30)).count(True) == 20
         assert not await limiter._ask(fail_the_test, who, 0), "a storage that failed isn't asked again for a while"
-    port = server.port
-    server.terminate()
+    port = valkey.port
+    valkey.terminate()
     monkeypatch.setattr(limits, "SHARED_SECONDS", PATIENCE)
     with ValkeyServer(port=port):
         clock.now += limits.AWAY_SECONDS

@@ -3,7 +3,6 @@
 import fnmatch
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from localdev import functions
 from localdev.functions import Function
 from localdev.paths import ROOT, STACK
+from localdev.ports import free_port
 from tests.stack import image
 from tests.waiting import until
 
@@ -64,7 +64,7 @@ def test_function_starts_from_its_image(name: str, rows: dict[str, Function], tm
     stage, settings = STAGES["function"], set(rows[name].settings) | ({"LIMITS_STORAGE_URL"} if "DATABASE_URL" in rows[name].settings else set())
     packages = _packages(tmp_path, ROOT / "functions" / name / "requirements.txt")
     app = image.make(stage, name, tmp_path / "tree")
-    ports = {"FUNCTION": name, "PORT": str(_free_port()), "METRICS_PORT": str(_free_port()), "HOST": "127.0.0.1"}
+    ports = {"FUNCTION": name, "PORT": str(free_port()), "METRICS_PORT": str(free_port()), "HOST": "127.0.0.1"}
     given = image.environment([STAGES["run"], stage], app, packages, {**{name: SETTINGS[name] for name in settings}, "FUNCTION": name}) | ports
     before = _files(app)
     subprocess.run([str(packages / "bin/python"), "-c", IMPORTS, str(app), name], env=given, cwd=app, check=True)
@@ -172,10 +172,3 @@ def _files(folder: Path) -> dict[Path, int]:
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings
 from localdev import topics
 from localdev.install import servers
 from localdev.manifests import knative, openfaas
-from localdev.manifests.rows import SECRETS, functions
+from localdev.manifests.rows import SECRETS, functions, platform_image
 from localdev.paths import STACK
 from shared import settings
 from tests.stack import schemas
@@ -51,6 +51,12 @@ def of(objects: Objects, kind: str) -> dict[str, dict[str, Any]]:
 def container(service: dict[str, Any]) -> dict[str, Any]:
     (only,) = service["spec"]["template"]["spec"]["containers"]
     return dict(only)
+
+
+@pytest.mark.parametrize("path", ["knative/base/jobs.yaml", "openfaas/trigger.yaml"])
+def test_files_written_by_hand_name_the_platform_image_that_the_generator_would(path: str) -> None:
+    named = set(re.findall(r"^ *(?:- )?image: (\S*/platform:\S+)$", (STACK / path).read_text(), re.MULTILINE))
+    assert named == {platform_image()}
 
 
 def test_generated_files_are_current() -> None:

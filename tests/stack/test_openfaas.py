@@ -6,7 +6,6 @@ Source: openfaas/of-watchdog (config/config.go, executor/http_runner.go): `fproc
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import yaml
 
 from localdev.manifests.rows import SECRETS, functions, settings
 from localdev.paths import ROOT, STACK
+from localdev.ports import free_port
 from shared import settings as shared_settings
 from shared.contract import EventType
 from shared.envelope import Record
@@ -36,9 +36,7 @@ class Watched:
     """A function as the watchdog runs it."""
 
     def __init__(self, backend: HttpBackend) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.backend = backend
         given = {"FUNCTION": "sink_loki", "HOST": "127.0.0.1", "PORT": str(self.port), "LOKI_URL": backend.url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -297,21 +297,10 @@ def test_attempts_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    """A Valkey of the test's own."""
-    server = ValkeyServer()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.terminate()
-
-
-@pytest.fixture
-async def two(database: Database, monkeypatch: pytest.MonkeyPatch, server: ValkeyServer) -> AsyncIterator[tuple[throttle.Throttle, throttle.Throttle]]:
+async def two(database: Database, monkeypatch: pytest.MonkeyPatch, valkey: ValkeyServer) -> AsyncIterator[tuple[throttle.Throttle, throttle.Throttle]]:
     """Two instances that share it, and have patience with a busy machine."""
     monkeypatch.setattr("shared.limits.SHARED_SECONDS", 10.0)
-    monkeypatch.setenv("LIMITS_STORAGE_URL", server.connection_url)
+    monkeypatch.setenv("LIMITS_STORAGE_URL", valkey.connection_url)
     async with throttle.Throttle(Settings()) as one, throttle.Throttle(Settings()) as other:
         yield one, other
 
@@ -336,9 +325,9 @@ async def test_success_forgives_at_all_instances(two: tuple[throttle.Throttle, t
         await two[0].attempt("a@x", "192.0.2.1")
 
 
-async def test_shared_storage_lost_each_counts_for_itself(two: tuple[throttle.Throttle, throttle.Throttle], server: ValkeyServer) -> None:
+async def test_shared_storage_lost_each_counts_for_itself(two: tuple[throttle.Throttle, throttle.Throttle], valkey: ValkeyServer) -> None:
     await two[0].attempt("a@x", "192.0.2.1")
-    server.terminate()
+    valkey.terminate()
     for _ in range(throttle.PER_PAIR):
         await two[0].attempt("a@x", "192.0.2.1")
     with pytest.raises(TooMany):
