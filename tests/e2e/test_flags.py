@@ -198,3 +198,5 @@ def test_skipped_tenant_is_let_go_and_the_other_is_not(stack: Stack) -> None:
             until(lambda: whole(reader.opensearch), 40, "OpenSearch has all")
             until(lambda: metric("sink.loki", SKIPPED) >= before + 20, 15, "all batches were skipped")
             assert len(reader.loki().missing) == runs[0].logs
+    # Whoever comes next sends as this tenant, too.
+    until(lambda: metric("sink.loki", 'obstack_flag_tenants{flag="sink.loki"}') == 0, 15, "it is skipped no longer")

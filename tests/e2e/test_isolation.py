@@ -231,6 +231,8 @@ def test_owner_sees_every_canary(world: World) -> None:
         seen: set[str] = set()
         for target in targets:
             answer = fire(world, Probe("control", "GET", target), "gateway", world.b.credentials["session"])
+            if answer.status == 503:  # an index that is being made: later
+                return set(world.canaries.secrets)
             assert answer.status in {200, 404}, answer.body
             seen |= set(world.oracle.leaks(answer.shown))
         return set(world.canaries.secrets) - seen

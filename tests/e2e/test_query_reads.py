@@ -30,7 +30,7 @@ class Sent:
     @property
     def fields(self) -> dict[str, Any]:
         start, end = self.started - 300, time.time() + 300
-        seconds = {"s": int(start), "e": int(end), "ns": int(start * 1e9), "ne": int(end * 1e9)}
+        seconds = {"s": int(start), "e": int(end), "ns": int(start * 1e9), "ne": int(end * 1e9), "at": int(self.started * 1000)}
         return {"w": self.word, "t": self.trace_id, "victim": self.tenant_id, **seconds}
 
 
@@ -122,7 +122,7 @@ READS = {
     "opensearch": "/query/api/logs/search?q={w}",
     "opensearch facets": "/query/api/logs/search?q={w}&facets=1&highlight=1&timeline=5&severity=info",
     "opensearch trace": "/query/api/logs/search?trace_id={t}",
-    "opensearch all": "/query/api/logs/search?size=500&from=now-15m",
+    "opensearch all": "/query/api/logs/search?size=500&from={at}&sort=oldest",
 }
 POSTED = ("loki query_range", "prometheus query", "prometheus query_range", "prometheus foreign matcher", "prometheus series", "prometheus labels matched")
 
