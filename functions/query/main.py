@@ -119,7 +119,7 @@ async def reader(request: Request, needs: Needs, *, again: bool = False) -> str:
     Raises Refused (401, 403), Later.
     """
     if _has_token(request):
-        tenant = await needs.tokens.tenant(request.headers, Scope.READ)
+        tenant = await needs.tokens.tenant(request.headers, Scope.READ, anew=again)
         if not again:
             needs.usage.count(tenant, Scope.READ, 0, 0)
         tenant_id = tenant.id
