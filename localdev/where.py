@@ -12,6 +12,9 @@ from localdev.backends import s3
 from localdev.functions import Function
 from shared.settings import ObjectStore, SinkUrls
 
+NAMES: Final = ("SINK_URLS", "S3_BUCKET")
+"""Either of them means a cluster."""
+
 _Part = TypeVar("_Part", ObjectStore, SinkUrls)
 
 HELP: Final = """in a cluster, whose places the environment names:
@@ -21,6 +24,7 @@ HELP: Final = """in a cluster, whose places the environment names:
   KAFKA_BOOTSTRAP_SERVERS  for backfill
 
 SINK_URLS or S3_BUCKET means a cluster. Then this machine is used for nothing that is missing, so that no letter goes from the one to the sinks of the other.
+Without them it is the stack that ./task up has started here, be it of processes or containers.
 """
 
 
@@ -54,7 +58,7 @@ def remedy(what: str) -> str:
 
 
 def _in_a_cluster() -> bool:
-    return bool(os.environ.get("SINK_URLS") or os.environ.get("S3_BUCKET"))
+    return any(map(os.environ.get, NAMES))
 
 
 def _named(name: str, here: Callable[[], str]) -> str:

@@ -84,7 +84,7 @@ def test_function_starts_from_its_image(name: str, rows: dict[str, Function], tm
 
 
 def test_platform_runs_from_its_image(tmp_path: Path) -> None:
-    """Trigger, topics and seed can be imported, alembic finds the migrations, and a wrong setting is named."""
+    """Trigger, topics, seed and the operators' commands can be imported, alembic finds the migrations, and a wrong setting is named."""
     packages, app = _packages(tmp_path, STACK / "image" / "platform.txt"), image.make(STAGES["platform"], "", tmp_path / "tree")
     given = image.environment(
         [STAGES["run"], STAGES["platform"]], app, packages, {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "SINK_URLS": SETTINGS["SINK_URLS"]}
@@ -93,7 +93,9 @@ def test_platform_runs_from_its_image(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(packages / "bin/python"), *arguments], env=given | more, cwd=app, capture_output=True, text=True, check=False)
 
-    called = run("-c", "from localdev import seed, topics\nfrom localdev.trigger.__main__ import called\nprint(*(function.url for function in called()))")
+    operators = "backfill, dead_letters, flags, tenants, tokens, users"
+    told = "from localdev.trigger.__main__ import called\nprint(*(function.url for function in called()))"
+    called = run("-c", f"from localdev import seed, topics, {operators}\n{told}")
     assert called.returncode == 0, called.stderr
     assert called.stdout.split() == [row.elsewhere for row in _called()]
     history = run("-m", "alembic", "-c", "stack/postgres/alembic.ini", "history")
