@@ -10,7 +10,7 @@ from localdev import backends, topics
 from localdev.admin import Failure
 from localdev.backends import s3
 from localdev.functions import Function
-from shared.settings import ObjectStore, SinkUrls
+from shared.settings import ObjectStore, SinkUrls, faults
 
 NAMES: Final = ("SINK_URLS", "S3_BUCKET")
 """Either of them means a cluster."""
@@ -73,5 +73,4 @@ def _settings(part: type[_Part]) -> _Part:
     try:
         return part()
     except ValidationError as error:
-        faults = "; ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors(include_input=False))
-        raise Failure(f"The environment names places in a cluster, and not all that are needed, or not rightly: {faults}") from None
+        raise Failure(f"The environment names places in a cluster, and not all that are needed, or not rightly: {faults(error)}") from None

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import functions_framework.aio as framework
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,7 +26,7 @@ from shared import garbage
 from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.memory import Memory
-from shared.settings import Settings
+from shared.settings import Settings, faults
 from shared.telemetry import logs, metrics
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,10 @@ class Function(Generic[Needs]):
             if message["type"] == "lifespan.startup":
                 try:
                     await self.open()
+                except ValidationError as error:
+                    log.error("start failed: %s", told := faults(error))  # noqa: TRY400 the trace is of the settings' library
+                    await send({"type": "lifespan.startup.failed", "message": told})
+                    return
                 except Exception as error:  # a failed start must end the process, not the first request
                     log.exception("start failed")
                     await send({"type": "lifespan.startup.failed", "message": type(error).__name__})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from shared.contract import Flag, Switch
@@ -26,6 +26,13 @@ Taking = Annotated[Switch, BeforeValidator(_one_of(Flag.INGEST))]
 """Default of an ingest function's flag."""
 Writing = Annotated[Switch, BeforeValidator(_one_of(Flag.SINK_LOKI))]
 """Default of a sink's flag, whichever."""
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with which settings, by the names that the environment has: for whoever reads why a start ended. Values aren't shown, but a switch's."""
+    found = ((".".join(map(str, fault["loc"])).upper(), fault["msg"].removeprefix("Value error, ")) for fault in error.errors(include_input=False))
+    return "; ".join(f"{name}: {message}" if name else message for name, message in found)
+
 
 MOUNTED = Path("/var/openfaas/secrets")
 """Where OpenFaaS puts a function's secrets, a file each; it has no other way to give one."""
