@@ -48,7 +48,7 @@ class Function(Generic[Needs]):
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
         self._socket: SocketHandler[Needs] = _no_socket
-        self._memory = Memory(Settings().memory_bytes)
+        self._memory = Memory(_settings().memory_bytes)
         self._in_flight = 0
         metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
 
@@ -165,6 +165,14 @@ class Function(Generic[Needs]):
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _settings() -> Settings:
+    """Those that every function has. Ends the process when they are wrong: no server runs yet that could say so."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")
 
 
 async def _no_socket(_: Request, __: WebSocket, ___: Any) -> None:

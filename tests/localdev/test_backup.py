@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from localdev import migrate
-from localdev.backends.postgres import recipe
+from localdev.install import postgres as recipe
 from shared import tokens
 from tests.postgres import Postgres
 

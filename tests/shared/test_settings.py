@@ -40,11 +40,13 @@ def test_switch_is_on_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LokiSink().loki_writes is Switch.SKIP
 
 
-def test_faults_are_named_as_the_environment_has_them_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them at once; a switch's value is shown, for it can't be a secret."""
+def test_faults_are_named_as_the_environment_has_them_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them at once, with the values of switches and numbers."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker.invalid:9092")
-    monkeypatch.setenv("TOKEN_TTL_SECONDS", "s3cret")
+    monkeypatch.setenv("TOKEN_TTL_SECONDS", "s3cret-in-the-wrong-place")
+    monkeypatch.setenv("FLAGS_SECONDS", "60")
+    monkeypatch.setenv("MEMORY_BYTES", "1 GB")
     monkeypatch.setenv("INGEST", "maybe")
     with pytest.raises(ValidationError) as raised:
         Ingest()
@@ -52,6 +54,8 @@ def test_faults_are_named_as_the_environment_has_them_and_no_value_is_shown(monk
     assert "DATABASE_URL: Field required" in told
     assert "INGEST: 'maybe' is none of on, off" in told
     assert "TOKEN_TTL_SECONDS: Input should be a valid number" in told
+    assert "FLAGS_SECONDS: '60': Input should be less than or equal to 7" in told
+    assert "MEMORY_BYTES: '1 GB': Input should be a valid integer" in told
     assert "s3cret" not in told
 
 
@@ -68,11 +72,13 @@ def test_settings_that_contradict_each_other_are_told(monkeypatch: pytest.Monkey
     [
         ("functions.ingest_otlp.main:app", {"INGEST": "maybe"}, "INGEST: 'maybe' is none of on, off"),
         ("functions.sink_loki.main:app", {"LOKI_WRITES": "off"}, "LOKI_WRITES: 'off' is none of on, hold, skip"),
+        ("functions.sink_loki.main:app", {"LOG_LEVEL": "loud"}, "LOG_LEVEL: 'loud': Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("functions.sink_loki.main:app", {"MEMORY_BYTES": "1 GB"}, "MEMORY_BYTES: '1 GB': Input should be a valid integer"),
         ("functions.ingest_otlp_grpc.main", {"INGEST": "maybe"}, "INGEST: 'maybe' is none of on, off"),
         (
             "functions.sink_opensearch.setup",
             {"OPENSEARCH_URL": "x", "OPENSEARCH_DELETE_DAYS": "0"},
-            "OPENSEARCH_DELETE_DAYS: Input should be greater than or equal to 2",
+            "OPENSEARCH_DELETE_DAYS: '0': Input should be greater than or equal to 2",
         ),
     ],
 )
