@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from localdev import backends, processes, topics
 from localdev.backends import loki, opensearch, prometheus, s3, tempo
 from localdev.paths import ROOT, STACK, local
 from localdev.ports import ports
+from localdev.rows import rows
 from localdev.service import Service
 
 
@@ -31,6 +30,9 @@ def session_secret() -> str:
         path.write_text(secrets.token_hex(32))
     return path.read_text()
 
+
+KEYS = "kind port metrics_port websockets settings optional every trigger"
+"""Of a row."""
 
 WITH = "OBSTACK_WITH"
 """Environment variable: names of optional functions, with commas."""
@@ -103,7 +105,7 @@ class Function:
 
 def catalogue() -> list[Function]:
     """All functions that are on. Raises KeyError or ValueError for a row that isn't as the file's head says."""
-    rows = _switched_on(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
+    found = _switched_on(rows(STACK / "functions.yml", "functions", KEYS))
     numbers = ports()
     return [
         Function(
@@ -115,7 +117,7 @@ def catalogue() -> list[Function]:
             row.get("every"),
             row.get("websockets", False),
         )
-        for name, row in rows.items()
+        for name, row in found.items()
     ]
 
 
@@ -132,9 +134,9 @@ def _trigger(row: Mapping[str, object]) -> Trigger | None:
     match row:
         case {"kind": "http"} | {"kind": "grpc", "metrics_port": str()} | {"kind": "timer", "every": int() | float()}:
             return None
-        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered"}}:
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered", **rest}} if not rest:
             return Trigger(tuple(topics), group, 1)
-        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "unordered", "in_flight": int(in_flight)}}:
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "unordered", "in_flight": int(in_flight), **rest}} if not rest:
             return Trigger(tuple(topics), group, in_flight)
     raise ValueError(f"functions.yml: not a function: {row}")
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import functions_framework.aio as framework
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,7 +26,7 @@ from shared import garbage
 from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.memory import Memory
-from shared.settings import Settings
+from shared.settings import Settings, faults
 from shared.telemetry import logs, metrics
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Function(Generic[Needs]):
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
         self._socket: SocketHandler[Needs] = _no_socket
-        self._memory = Memory(Settings().memory_bytes)
+        self._memory = Memory(_settings().memory_bytes)
         self._in_flight = 0
         metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
 
@@ -151,6 +152,10 @@ class Function(Generic[Needs]):
             if message["type"] == "lifespan.startup":
                 try:
                     await self.open()
+                except ValidationError as error:
+                    log.error("start failed: %s", told := faults(error))  # noqa: TRY400 the trace is of the settings' library
+                    await send({"type": "lifespan.startup.failed", "message": told})
+                    return
                 except Exception as error:  # a failed start must end the process, not the first request
                     log.exception("start failed")
                     await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
@@ -160,6 +165,14 @@ class Function(Generic[Needs]):
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _settings() -> Settings:
+    """Those that every function has. Ends the process when they are wrong: no server runs yet that could say so."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")
 
 
 async def _no_socket(_: Request, __: WebSocket, ___: Any) -> None:

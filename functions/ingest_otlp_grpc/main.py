@@ -7,6 +7,7 @@ Source: OTLP specification 1.x, § OTLP/gRPC.
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from time import time_ns
 from typing import Any
@@ -16,6 +17,7 @@ import grpc.aio
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
+from pydantic import ValidationError
 
 from functions.ingest_otlp_grpc import answers
 from shared import garbage
@@ -24,7 +26,7 @@ from shared.contract import MAX_BODY_BYTES, Flag, Reason, Source
 from shared.errors import Later, Refused
 from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
-from shared.settings import GrpcServer
+from shared.settings import GrpcServer, faults
 from shared.signals import SIGNALS, Signal
 from shared.telemetry import logs, metrics
 
@@ -103,4 +105,7 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    try:
+        uvloop.run(serve())
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import yaml
 
 from localdev.paths import STACK
+from localdev.rows import rows
 
 SECRETS: Final = {
     "DATABASE_URL": ("database", "url"),
@@ -49,12 +50,9 @@ class Row:
 
 
 def functions() -> list[Row]:
-    """All, the optional ones too. Raises KeyError for one that scale.yml doesn't know."""
-    scale = _read("scale.yml")
-    return [
-        Row(name, scale["image"].format(function=name.replace("_", "-")), row, scale["functions"][name])
-        for name, row in _read("functions.yml")["functions"].items()
-    ]
+    """All, the optional ones too. Raises KeyError for one that scale.yml doesn't know, ValueError for a key in it that nobody reads."""
+    image, scale = _read("scale.yml")["image"], rows(STACK / "scale.yml", "functions", "min max target most cpu memory seconds consumers")
+    return [Row(name, image.format(function=name.replace("_", "-")), row, scale[name]) for name, row in _read("functions.yml")["functions"].items()]
 
 
 def platform_image() -> str:
