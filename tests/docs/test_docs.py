@@ -1,9 +1,11 @@
 """What the pages promise is there: links, commands and their options, settings, metrics, tests, reasons."""
 
 import importlib
+import inspect
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -82,14 +84,18 @@ def check_arguments(module: str, words: list[str]) -> None:
 
 @cache
 def help_of(module: str, words: tuple[str, ...]) -> str:
-    """What a command says of itself."""
-    programme = importlib.import_module(module if hasattr(importlib.import_module(module), "main") else f"{module}.__main__")
-    with pytest.MonkeyPatch.context() as patch:
+    """What a command says of itself; of one that hands its words on, what comes back."""
+    programme = importlib.import_module(module)
+    if not hasattr(programme, "main"):
+        programme = importlib.import_module(f"{module}.__main__")
+    if "parse_args" in inspect.getsource(programme):
         said: list[str] = []
-        patch.setattr("argparse.ArgumentParser._print_message", lambda _, message, __=None: said.append(message))
-        with pytest.raises(SystemExit, match="0"):
-            programme.main([*words, "--help"])
-    return "".join(said)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("argparse.ArgumentParser._print_message", lambda _, message, __=None: said.append(message))
+            with pytest.raises(SystemExit, match="0"):
+                programme.main([*words, "--help"])
+        return "".join(said)
+    return subprocess.run([sys.executable, "-m", module, *words, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @EVERY_PAGE
