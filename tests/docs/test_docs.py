@@ -12,14 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import pytest
 import yaml
 
+from functions.ingest_otlp import answers as otlp
+from functions.ingest_otlp_grpc import answers as otlp_grpc
+from functions.query import answers as query
 from localdev.paths import ROOT
 from shared.contract import Reason
 from tests.docs import pages
 
 EVERY_PAGE: Final = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+TROUBLESHOOTING: Final = ROOT / "docs" / "troubleshooting.md"
 WEB: Final = ("http://", "https://", "mailto:")
 NOT_OURS: Final = frozenset({"OTEL_", "LOKI_ADDR", "LOKI_BEARER_TOKEN", "LOKI_USERNAME", "LOKI_PASSWORD", "PIP_", "KUBECONFIG"})
 """Settings of clients and tools."""
@@ -118,8 +123,23 @@ def source() -> str:
 
 def test_every_reason_is_explained_to_clients() -> None:
     """And none that isn't one: docs/troubleshooting.md."""
-    named = [cells[0].strip("`") for cells in pages.rows(ROOT / "docs" / "troubleshooting.md", "Every reason")]
+    named = [cells[0].strip("`") for cells in pages.rows(TROUBLESHOOTING, "Every reason")]
     assert sorted(named) == sorted(Reason)
+
+
+@pytest.mark.parametrize(
+    ("heading", "codes"),
+    [
+        ("OTLP over HTTP", {200, 503, *otlp._CODES}),
+        ("OTLP over gRPC", {"OK", *(code.name for code in (*otlp_grpc.CODES.values(), grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN))}),
+        ("Prometheus remote_write", {204, 503, *otlp._CODES}),
+        ("Reading", {503, 504, *query._TYPES}),
+    ],
+)
+def test_every_answer_is_explained_to_clients(heading: str, codes: set[int | str]) -> None:
+    """Each status that a function's own table has, in that table's section."""
+    named = {word for cells in pages.rows(TROUBLESHOOTING, heading) for word in re.findall(r"\b[A-Z_]{2,}\b|\b\d{3}\b", cells[0])}
+    assert not {str(code) for code in codes} - named
 
 
 def test_every_page_is_in_the_index() -> None:
