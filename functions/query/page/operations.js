@@ -17,14 +17,20 @@ async function refresh(signal) {
   try {
     const seen = await ask("/query/api/operations", {}, signal);
     $("operations-figures").hidden = !seen.configured;
-    $("operations-state").textContent = seen.configured ? summary(seen) : "";
+    say(seen.configured ? summary(seen) : "", seen.at);
     $("operations-notice").replaceChildren(...(seen.configured ? [] : [unset()]));
     if (seen.configured) draw(seen);
   } catch (error) {
     $("operations-figures").hidden = true;
-    $("operations-state").textContent = "";
+    say("");
     $("operations-notice").replaceChildren(trouble(error, () => refresh(signal)));
   }
+}
+
+/** The time is beside it: a screen reader says only what has changed. */
+function say(state, at = null) {
+  if ($("operations-state").textContent !== state) $("operations-state").textContent = state;
+  $("operations-at").textContent = state && `as of ${clock(at, false).slice(11)}`;
 }
 
 const unset = () =>
@@ -34,14 +40,13 @@ const unset = () =>
     h("p", {}, "Give the function query its address in the setting ", h("code", {}, "OPERATIONS_PROMETHEUS_URL"), ", then start it again."),
   );
 
-function summary({ at, now, alerts }) {
+function summary({ now, alerts }) {
   const down = now.up.filter(({ value }) => value !== 1),
     firing = alerts.filter(({ state }) => state === "firing");
   return [
     down.length ? `${plural(down.length, "process", "processes")} down` : "All processes are up",
     firing.length ? `${plural(firing.length, "alert")} firing` : "no alert is firing",
     ...now.switched.map(({ labels }) => `${labels.flag} is ${labels.value}`),
-    `as of ${clock(at, false).slice(11)}`,
   ].join(" · ");
 }
 
