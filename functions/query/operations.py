@@ -34,6 +34,7 @@ SECONDS = 5.0
 STEP, SPAN = 60, 3600
 MAX_BYTES = 4 * 1024 * 1024
 
+_LETTERS = "obstack_dead_letter_stored_letters_total"
 NOW = {
     "up": "min by (job, function) (up)",
     "lag_records": "sum by (group) (obstack_group_lag_records)",
@@ -44,7 +45,8 @@ NOW = {
     "stored": "sum by (function) (rate(obstack_sink_delivered_records_total[1m]))",
     "postponed": "sum by (function) (rate(obstack_sink_postponed_records_total[1m]))",
     "breaker": "max by (function) (obstack_sink_breaker_state)",
-    "dead": "sum by (sink) (increase(obstack_dead_letter_stored_letters_total[1h]))",
+    # A counter's first letter is no increase to Prometheus: it has never seen the series without it.
+    "dead": f"sum by (sink) ({_LETTERS} unless {_LETTERS} offset 1h or increase({_LETTERS}[1h]))",
     "waiting": "sum by (sink) (obstack_replay_waiting_letters)",
     "switched": 'max by (flag, value) (obstack_flag{value!="on"}) > 0',
     "defects": "sum by (function) (increase(obstack_unhandled_errors_total[1h])) > 0",

@@ -1,12 +1,9 @@
 """What the stack is at: processes, each sink's lag and rates, letters, switches. None stands for what could not be asked, never for zero."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import psutil
 
 from localdev import functions
 from localdev.functions import Function, Trigger
@@ -18,7 +15,7 @@ from localdev.supervisor import state
 from localdev.supervisor.board import State, Status
 from localdev.supervisor.state import Snapshot
 
-TRIGGER = "trigger"
+TRIGGER, SUPERVISOR = "trigger", "supervisor"
 LAG_RECORDS, LAG_SECONDS = "obstack_group_lag_records", "obstack_group_lag_seconds"
 SECONDS = 0.45
 """Until a process must have told its metrics; with the first look at rates, all of it stays below a second."""
@@ -34,7 +31,7 @@ class ServiceRow:
     pid: int | None
     restarts: int
     detail: str
-    rss_bytes: int | None
+    rss_bytes: float | None
     last_error: LastError | None
 
 
@@ -80,18 +77,17 @@ class Picture:
 def take(now: Snapshot) -> Picture:
     """Ask everybody at once; takes less than a second, whoever doesn't answer."""
     rows = [row for row in functions.catalogue() if row.name in now.services]
-    wanted = {row.name: row.metrics_port for row in rows}
-    counting = dict(wanted)
+    counting = {row.name: row.metrics_port for row in rows}
+    wanted = {**counting, SUPERVISOR: ports()["SUPERVISOR_PORT"]}
     if TRIGGER in now.services:
         wanted[TRIGGER] = ports()["TRIGGER_PORT"]
     found = scrape(wanted, SECONDS)
     began = time.time()
     per_second, over = rates(_look(found, rows), lambda: _look(scrape({name: counting[name] for name in counting if name in found}, SECONDS), rows))
-    memory = _memory({status.pid for status in now.services.values() if status.pid})
     return Picture(
         at=began,
         rates_over=over,
-        services=[_service(name, status, memory) for name, status in now.services.items()],
+        services=[_service(name, status, found.get(SUPERVISOR)) for name, status in now.services.items()],
         ingest={name.removeprefix("in "): rate for name, rate in sorted(per_second.items()) if name.startswith("in ")},
         refused=_total(per_second, "refused "),
         sinks=[_sink(row.name, row.trigger, found, per_second) for row in rows if row.trigger],
@@ -156,19 +152,7 @@ def _switched(found: Mapping[str, Metrics]) -> dict[str, str]:
     return dict(sorted(switched.items()))
 
 
-def _service(name: str, status: Status, memory: Mapping[int, int]) -> ServiceRow:
+def _service(name: str, status: Status, supervisor: Metrics | None) -> ServiceRow:
+    memory = supervisor.by("service", "obstack_service_rss_bytes").get(name) if supervisor else None
     error = last_error(state.log_folder() / f"{name}.log")
-    return ServiceRow(name, status.state, status.since, status.pid, status.restarts, status.detail, memory.get(status.pid or 0), error)
-
-
-def _memory(leaders: set[int]) -> dict[int, int]:
-    """Resident bytes by session: every service leads one of its own."""
-    found: dict[int, int] = {}
-    for pid in psutil.pids():
-        try:
-            session = os.getsid(pid)
-            if session in leaders:
-                found[session] = found.get(session, 0) + int(psutil.Process(pid).memory_info().rss)
-        except (OSError, psutil.Error):  # it has just ended, or is somebody else's
-            continue
-    return found
+    return ServiceRow(name, status.state, status.since, status.pid, status.restarts, status.detail, memory, error)

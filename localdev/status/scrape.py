@@ -2,7 +2,7 @@
 
 import http.client
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -63,9 +63,3 @@ def _get(port: int, seconds: float) -> Metrics | None:
             return parse(answer.read().decode())
     except (OSError, http.client.HTTPException, ValueError):
         return None
-
-
-def silent(ports: Iterable[str], answered: Iterable[str]) -> list[str]:
-    """Those that didn't answer, in order."""
-    known = set(answered)
-    return [name for name in ports if name not in known]

@@ -85,7 +85,7 @@ def _lines(picture: Picture) -> list[str]:
     return lines
 
 
-def _memory(rss_bytes: int | None) -> str:
+def _memory(rss_bytes: float | None) -> str:
     return "" if rss_bytes is None else f"{rss_bytes / 2**20:,.0f} MiB"
 
 

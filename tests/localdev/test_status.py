@@ -130,7 +130,7 @@ class Pages:
 @pytest.fixture
 def pages(local: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Pages]]:
     """Every process that status asks, at the port where status looks for it."""
-    made = {name: Pages() for name in (*(row.name for row in functions.catalogue()), "trigger")}
+    made = {name: Pages() for name in (*(row.name for row in functions.catalogue()), "trigger", "supervisor")}
     for name, page in made.items():
         variable = "INGEST_OTLP_GRPC_METRICS_PORT" if name == "ingest_otlp_grpc" else f"{name.upper()}_PORT"
         monkeypatch.setenv(variable, str(page.port))
@@ -151,6 +151,7 @@ def test_who_hangs_or_is_down_is_left_out(pages: dict[str, Pages]) -> None:
 
 
 def test_lag_letters_and_switches_are_each_sinks_own(pages: dict[str, Pages]) -> None:
+    pages["supervisor"].text = 'obstack_service_rss_bytes{service="sink_loki"} 12e6\n'
     pages["trigger"].text = PAGE + 'obstack_group_lag_records{group="sink-tempo",topic="telemetry.traces",partition="0"} 0\n'
     pages["replay"].text = 'obstack_replay_waiting_letters{sink="sink_loki"} 2\n'
     pages["dead_letter"].text = 'obstack_dead_letter_stored_letters_total{sink="sink_loki",reason="a"} 1\n'
@@ -164,6 +165,7 @@ def test_lag_letters_and_switches_are_each_sinks_own(pages: dict[str, Pages]) ->
     assert search.lag_records is None  # the trigger answered, and said nothing of this group
     assert seen.switched == {"ingest": "not on for 3 tenants", "sink.loki": "hold"}
     assert seen.silent == []
+    assert {row.name: row.rss_bytes for row in seen.services if row.rss_bytes} == {"sink_loki": 12e6}
 
 
 def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: dict[str, Pages]) -> None:
