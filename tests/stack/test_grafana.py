@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from prometheus_client import Metric
+from prometheus_client.metrics import MetricWrapperBase
 
+import localdev.trigger.metrics
+import shared.telemetry.metrics
+from functions.query import operations
 from localdev.dashboards import grafana, source
 from localdev.paths import STACK
+from localdev.supervisor import metrics as supervisor
+from localdev.trigger.lag import Lag
 
 DASHBOARDS = {dashboard.uid: dashboard for dashboard in source.dashboards()}
 LOADED = {path.stem: json.loads(path.read_text()) for path in sorted(source.FOLDER.glob("*.json"))}
@@ -212,6 +219,28 @@ def test_a_legends_labels_are_ones_that_the_query_keeps(uid: str) -> None:
                 assert set(re.findall(r"{{(\w+)}}", legend)) <= {label.strip() for labels in kept for label in labels.split(",")}, legend
             elif re.match(r"(sum|max|min|count)\(", expression):
                 assert "{{" not in legend, legend
+
+
+def _known() -> set[str]:
+    """Names of all series that functions, trigger and supervisor tell."""
+    told: list[Metric] = []
+    for module in (shared.telemetry.metrics, localdev.trigger.metrics):
+        told += [metric for collector in vars(module).values() if isinstance(collector, MetricWrapperBase) for metric in collector.describe()]
+    told += [*Lag._families(), *supervisor.Services(dict).collect(), *supervisor.Disks().collect()]
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+    return {metric.name + ending for metric in told for ending in endings.get(metric.type, ("",))}
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_metrics_of_ours_are_ones_that_somebody_tells(uid: str) -> None:
+    asked = {name for panel in DASHBOARDS[uid].panels for expression in panel.queries.values() for name in re.findall(r"\bobstack_\w+", expression)}
+    assert asked
+    assert asked <= _known()
+
+
+def test_the_operators_view_asks_for_metrics_that_somebody_tells() -> None:
+    asked = {name for question in [*operations.NOW.values(), *operations.HOUR.values()] for name in re.findall(r"\bobstack_\w+", question)}
+    assert asked <= _known()
 
 
 @pytest.mark.parametrize("wrong", [{"titel": "x"}, {"kind": "pie"}, {"queries": {}}, {"width": 25}])
