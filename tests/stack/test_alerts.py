@@ -93,7 +93,7 @@ def test_alert_says_how_urgent_it_is_what_is_and_what_to_do(name: str) -> None:
     assert text.startswith(f"# {name}\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == PARTS
     # Each part says something.
-    assert all(len(part.split("\n", 1)[1].strip()) > 20 for part in text.split("\n## ")[1:])
+    assert all(len(part.split("\n", 1)[1].strip()) > 10 for part in text.split("\n## ")[1:])
 
 
 def test_every_page_is_of_an_alert_and_in_the_list() -> None:
