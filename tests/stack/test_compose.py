@@ -9,7 +9,7 @@ import yaml
 from check_jsonschema import main as check  # type: ignore[import-untyped]
 from click.testing import CliRunner
 
-from localdev import compose, topics
+from localdev import compose, monitoring, topics
 from localdev.backends import prometheus, s3, tempo
 from localdev.paths import STACK
 from localdev.seed import _TENANTS
@@ -40,7 +40,7 @@ def test_function_has_its_settings_and_its_own_image(name: str) -> None:
 
 def test_all_else_that_the_stack_needs_is_there() -> None:
     rest = SERVICES.keys() - {name.replace("_", "-") for name in CATALOGUE}
-    backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio"}
+    backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio", "monitoring"}
     assert rest == backends | ONCE | {"kong", "grafana", "trigger"}
     assert {"topics", "migrations", "accounts", "opensearch-setup", "bucket"} == ONCE
 
@@ -127,6 +127,20 @@ def test_values_are_the_laptops() -> None:
     default = SERVICES["topics"]["environment"]["TOPIC_RETENTION_HOURS"].removeprefix("${TOPIC_RETENTION_HOURS:-").removesuffix("}")
     customers = [topic for topic in topics.declared() if topic.name != "telemetry.dead-letters"]
     assert {topic.config["retention.ms"] for topic in customers} == {str(int(default) * 3_600_000)}
+
+
+def test_operators_prometheus_is_the_laptops() -> None:
+    """Its configuration is made of the same template (tests/stack/test_alerts.py)."""
+    assert set(monitoring.RETENTION) <= set(SERVICES["monitoring"]["command"])
+    assert SERVICES["monitoring"]["image"] == SERVICES["prometheus"]["image"]
+    assert SERVICES["monitoring"]["environment"] == monitoring.service().env()
+
+
+def test_operators_prometheus_asks_services_that_are_there() -> None:
+    jobs = yaml.safe_load((STACK / "prometheus" / "compose.yml").read_text())["scrape_configs"]
+    hosts = {target.partition(":")[0] for job in jobs for static in job["static_configs"] for target in static["targets"]}
+    assert {name.replace("_", "-") for name, row in CATALOGUE.items() if not row.get("optional")} < hosts
+    assert hosts - {"localhost"} <= SERVICES.keys()
 
 
 def test_retention_spares_dead_letters() -> None:
