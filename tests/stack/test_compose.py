@@ -90,7 +90,7 @@ def test_only_gateway_and_grafana_are_published_and_on_loopback() -> None:
 def test_addresses_name_services_and_their_ports() -> None:
     """Whatever a service is told to call, there is one of that name that listens there."""
     listening = {"redpanda": 9092, "postgres": 5432, "minio": 9000, "prom-label-proxy": 9091, "tempo-otlp": 4327}
-    listening |= {"loki": 3100, "prometheus": 9090, "tempo": 3200, "opensearch": 9200}
+    listening |= {"loki": 3100, "prometheus": 9090, "monitoring": 9090, "tempo": 3200, "opensearch": 9200}
     for service in SERVICES.values():
         for host, port in re.findall(
             r"(?:@|://|^)([a-z][a-z-]+):(\d+)", "\n".join(map(str, service["environment"].values())) if "environment" in service else ""
