@@ -45,6 +45,7 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "TEMPO_OTLP_ENDPOINT": tempo.otlp,
     "TEMPO_WAL_SECONDS": lambda: tempo.WAL_SECONDS,
     "OPENSEARCH_URL": opensearch.url,
+    "OPERATIONS_PROMETHEUS_URL": lambda: f"http://127.0.0.1:{ports()['MONITORING_PORT']}",
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,

@@ -32,6 +32,7 @@ SETTINGS = {
     "TEMPO_OTLP_ENDPOINT": "127.0.0.1:1",
     "TEMPO_WAL_SECONDS": "0.5",
     "OPENSEARCH_URL": "http://127.0.0.1:1",
+    "OPERATIONS_PROMETHEUS_URL": "http://127.0.0.1:1",
     "SESSION_SECRET": "0123456789abcdef0123456789abcdef",
     "S3_BUCKET": "obstack",
     "S3_ENDPOINT_URL": "http://127.0.0.1:1",
