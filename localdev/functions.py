@@ -34,6 +34,9 @@ def session_secret() -> str:
 KEYS = "kind port metrics_port websockets settings optional every trigger"
 """Of a row."""
 
+PLATFORM_TENANT_ID = "0b57ac00-0000-4000-8000-000000000001"
+"""Of the tenant that `seed` makes for those who run the pipeline; the same everywhere, so that the containers' file can name it."""
+
 WITH = "OBSTACK_WITH"
 """Environment variable: names of optional functions, with commas."""
 
@@ -47,6 +50,8 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "TEMPO_OTLP_ENDPOINT": tempo.otlp,
     "TEMPO_WAL_SECONDS": lambda: tempo.WAL_SECONDS,
     "OPENSEARCH_URL": opensearch.url,
+    "OPERATIONS_PROMETHEUS_URL": lambda: f"http://127.0.0.1:{ports()['MONITORING_PORT']}",  # localdev/monitoring, which scrapes what is listed here
+    "PLATFORM_TENANT_ID": lambda: PLATFORM_TENANT_ID,
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,
