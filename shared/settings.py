@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans of our own go, by OTLP/HTTP: usually this pipeline itself. Empty: none are made. The SDK reads OTEL_EXPORTER_OTLP_HEADERS by itself."""
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """How many of the requests leave spans."""
+    platform_tenant_id: str = ""
+    """The platform's own tenant: it gets these spans, its own requests leave none, and its admins are the operators."""
 
 
 class Broker(Settings):
