@@ -32,6 +32,9 @@ def session_secret() -> str:
     return path.read_text()
 
 
+PLATFORM_TENANT_ID = "0b57ac00-0000-4000-8000-000000000001"
+"""Of the tenant that `seed` makes for those who run the pipeline; the same everywhere, so that the containers' file can name it."""
+
 WITH = "OBSTACK_WITH"
 """Environment variable: names of optional functions, with commas."""
 
@@ -45,6 +48,8 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "TEMPO_OTLP_ENDPOINT": tempo.otlp,
     "TEMPO_WAL_SECONDS": lambda: tempo.WAL_SECONDS,
     "OPENSEARCH_URL": opensearch.url,
+    "OPERATIONS_PROMETHEUS_URL": lambda: f"http://127.0.0.1:{ports()['MONITORING_PORT']}",
+    "PLATFORM_TENANT_ID": lambda: PLATFORM_TENANT_ID,
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,

@@ -125,6 +125,10 @@ class Sessions(Database):
     prom_label_proxy_url: str
     tempo_url: str
     opensearch_url: str
+    platform_tenant_id: str = ""
+    """The tenant whose admins run the platform; without it nobody has the operators' view."""
+    operations_prometheus_url: str = ""
+    """The Prometheus that scrapes the pipeline itself, for that view; it is not the customers' store."""
 
 
 class Sink(Broker, Switched):

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from functions.query import answers, metadata, opensearch, relay, routes
+from functions.query.operations import Operations
 from functions.query.reads import Reads
 from functions.query.routes import Backend
 from functions.query.session import Sessions, require_own_origin
@@ -42,6 +43,7 @@ class Needs:
     sessions: Sessions
     own_tokens: Tokens
     own_usage: OwnUsage
+    operations: Operations
     reads: Reads
     tails: Tails
     backends: Mapping[Backend, Upstream]
@@ -67,6 +69,7 @@ async def start() -> AsyncIterator[Needs]:
             sessions,
             Tokens(sessions, tokens.database),
             OwnUsage(sessions, tokens.database),
+            await stack.enter_async_context(Operations(settings, sessions)),
             Reads(settings.reads_per_tenant, days=settings.read_days),
             Tails(backends[Backend.LOKI], settings.tails_per_tenant),
             backends,
@@ -85,6 +88,7 @@ async def handle(request: Request, needs: Needs) -> Response:
         own := await needs.sessions.answer(request, path)
         or await needs.own_tokens.answer(request, path)
         or await needs.own_usage.answer(request, path)
+        or await needs.operations.answer(request, path)
         or needs.page.answer(request, path)
     ):
         return own

@@ -16,7 +16,7 @@ from localdev.supervisor import state
 
 TRIGGER: Final = "trigger"
 SECONDS: Final = 0.5
-_LAG: Final = "obstack_trigger_lag_records"
+_LAG: Final = "obstack_group_lag_records"
 
 
 @dataclass(frozen=True)

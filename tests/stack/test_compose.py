@@ -9,7 +9,7 @@ import yaml
 from check_jsonschema import main as check  # type: ignore[import-untyped]
 from click.testing import CliRunner
 
-from localdev import compose, topics
+from localdev import compose, functions, topics
 from localdev.backends import prometheus, s3, tempo
 from localdev.paths import STACK
 from localdev.seed import _TENANTS
@@ -144,3 +144,7 @@ def test_grafana_reads_each_tenant_by_its_own_token() -> None:
         assert {source["type"] for source in own} == {"loki", "prometheus", "tempo"}
         assert {source["secureJsonData"]["basicAuthPassword"] for source in own} == {f"$__file{{/accounts/tenant-{number}.token}}"}
     assert len(sources) == 3 * len(_TENANTS)
+
+
+def test_the_operators_are_the_tenant_that_is_seeded() -> None:
+    assert SERVICES["query"]["environment"]["PLATFORM_TENANT_ID"] == functions.PLATFORM_TENANT_ID
