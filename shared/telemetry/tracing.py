@@ -65,7 +65,7 @@ def configure(settings: Settings) -> None:
     """Begin to sample as the settings say, as soon as the SDK is imported; nothing without OTEL_EXPORTER_OTLP_ENDPOINT."""
     _Tracing.ratio, _Tracing.platform_tenant_id = settings.trace_ratio, settings.platform_tenant_id
     if settings.otel_exporter_otlp_endpoint and settings.trace_ratio > 0 and _Tracing.provider is None:
-        threading.Thread(target=_open, args=(settings.function_name,), name="tracing", daemon=True).start()
+        threading.Thread(target=_open, args=(settings,), name="tracing", daemon=True).start()
 
 
 def close() -> None:
@@ -170,16 +170,19 @@ def _messaging(topic: str) -> dict[str, str]:
     return {"messaging.system": "kafka", "messaging.destination.name": topic}
 
 
-def _open(function: str) -> None:
+def _open(settings: Settings) -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 only where spans are exported
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.util.re import parse_env_headers  # noqa: PLC0415
 
     for name in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
         logging.getLogger(name).addFilter(_Seldom())
-    provider = TracerProvider(resource=Resource.create({"service.name": function, "service.namespace": "obstack"}), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_EXPORT_SECONDS)))
+    provider = TracerProvider(resource=Resource.create({"service.name": settings.function_name, "service.namespace": "obstack"}), shutdown_on_exit=False)
+    headers = parse_env_headers(settings.otel_exporter_otlp_headers.get_secret_value(), liberal=True)
+    exporter = OTLPSpanExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces", headers=headers, timeout=_EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     _Tracing.provider = provider
     _Tracing.tracer = provider.get_tracer("obstack")
 
