@@ -83,6 +83,14 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans of our own go, by OTLP/HTTP: usually this pipeline itself. Empty: none are made."""
+    otel_exporter_otlp_headers: SecretStr = SecretStr("")
+    """With the token of the platform's own tenant, as OpenTelemetry has it: `authorization=Bearer%20obs_…`."""
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """How many of the requests leave spans."""
+    platform_tenant_id: str = ""
+    """The platform's own tenant: it gets these spans, its own requests leave none, and its admins have the operators' view. Without it nobody has."""
 
 
 class Broker(Settings):
@@ -141,8 +149,6 @@ class Sessions(Database):
     prom_label_proxy_url: str
     tempo_url: str
     opensearch_url: str
-    platform_tenant_id: str = ""
-    """The tenant whose admins run the platform; without it nobody has the operators' view."""
     operations_prometheus_url: str = ""
     """The Prometheus that scrapes the pipeline itself, for that view; it is not the customers' store."""
 

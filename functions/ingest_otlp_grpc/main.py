@@ -28,7 +28,7 @@ from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
 from shared.settings import GrpcServer, faults
 from shared.signals import SIGNALS, Signal
-from shared.telemetry import logs, metrics
+from shared.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Export(grpc.GenericRpcHandler):
                     metrics.UNHANDLED.inc()
                     log.exception("unhandled error")
                     failure = Later("internal error")
+            tracing.end(failure.status if isinstance(failure, Refused) else 503)
             metrics.REFUSED.labels(failure.reason if isinstance(failure, Refused) else Reason.UNAVAILABLE).inc()
             await context.abort(*answers.failure(failure))
             raise AssertionError("abort raises")
@@ -78,6 +79,7 @@ async def take(intake: Intake, row: Signal, body: bytes, metadata: dict[str, str
     await intake.admit(tenant, len(body))
     checked = await off_the_loop(len(body), lambda: otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns()))
     await intake.take(tenant, row, checked, Source.OTLP, metadata.get("traceparent", ""))
+    tracing.end(200)
     return row.answer(checked).SerializeToString()
 
 
@@ -85,6 +87,7 @@ async def serve() -> None:
     """Serve until SIGTERM; then take nothing new, finish what is under way, flush."""
     settings = GrpcServer()
     logs.configure(settings.function_name, settings.log_level)
+    tracing.configure(settings)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -102,6 +105,7 @@ async def serve() -> None:
         await stopped.wait()
         await checks.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
+    await asyncio.to_thread(tracing.close)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from localdev.seed import _TENANTS
 FILE = STACK / "compose.yaml"
 TEXT = FILE.read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-CATALOGUE: dict[str, dict[str, Any]] = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+CATALOGUE: dict[str, dict[str, Any]] = functions.described()
 PORTS = dict(line.split("=", 1) for line in (STACK / "ports.env").read_text().splitlines() if "=" in line and not line.startswith("#"))
 ADMIN = "admin"  # runs only when it is called
 ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no" and name != ADMIN}

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from localdev import functions, image
 from localdev.functions import Function
@@ -17,7 +16,7 @@ from tests.waiting import until
 
 MEGABYTES = 150
 STAGES = image.stages()
-NAMES = sorted(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
+NAMES = sorted(functions.described())
 # Nobody listens there: a function starts all the same, and its answers say what is away.
 SETTINGS = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -32,6 +31,9 @@ SETTINGS = {
     "OPENSEARCH_URL": "http://127.0.0.1:1",
     "PLATFORM_TENANT_ID": "0b57ac00-0000-4000-8000-000000000001",
     "OPERATIONS_PROMETHEUS_URL": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20obs_x",
+    "TRACE_RATIO": "1",
     "SESSION_SECRET": "0123456789abcdef0123456789abcdef",
     "S3_BUCKET": "obstack",
     "S3_ENDPOINT_URL": "http://127.0.0.1:1",
