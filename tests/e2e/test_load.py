@@ -1,4 +1,4 @@
-"""A tenth of the baseline through the real stack: nothing is lost, the sinks catch up, the report has all its parts. How long things take is not judged here."""
+"""A tenth of the baseline through the real stack: nothing is lost, the sinks catch up, the report has all its parts. How long it takes is not judged here."""
 
 import json
 from pathlib import Path
