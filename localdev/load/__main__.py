@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    described = "profiles:\n" + "".join(f"  {name:9} {profile.what}\n" for name, profile in PROFILES.items())
+    described = "profiles:\n" + "".join(f"  {name:9} {profile.what}: {profile.rates}\n" for name, profile in PROFILES.items())
     parser = argparse.ArgumentParser(
         prog="./task load --", description=__doc__, epilog=f"{described}\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -25,7 +25,7 @@ from localdev.load.requests import TOPICS
 from localdev.load.schedule import Client
 from localdev.load.sightings import Sightings
 
-START_SECONDS: Final = 3.0
+START_SECONDS: Final = 5.0
 """Until the generator's process is there and has encoded the first batches."""
 WATCH_SECONDS: Final = 1.0
 LETTERS_SECONDS: Final = 5.0
@@ -175,14 +175,14 @@ def _warm_up(order: Order, gateway: str, tokens: Sequence[str], watch: Watch) ->
 
 def _follow(ticks: Iterator[Tick], measured: Measured, watch: Watch, zero: float, say: Say) -> None:
     """Gather what the generator tells, and say now and then how it goes."""
-    said, pushes = -NEWS_SECONDS, 0
+    said, pushes = 0.0, 0
     for tick in ticks:
         measured.pushes += tick.pushes
         measured.again += tick.again
         measured.given_up += tick.given_up
         measured.generator_cpu = tick.cpu
         now = time.monotonic() - zero
-        if now >= 0 and now - said >= NEWS_SECONDS:
+        if now - said >= NEWS_SECONDS:
             lag = watch.moments[-1].lag if watch.moments else {}
             latest = sorted(push.latency for push in measured.pushes[pushes:])
             slow = f"p99 {latest[len(latest) * 99 // 100] * 1000:.0f} ms" if latest else "none taken"

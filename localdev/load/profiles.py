@@ -37,6 +37,12 @@ class Profile:
     timed: bool = False
     """Whether the bars of latency hold for it. Loads beyond the baseline must lose nothing and be caught up with."""
 
+    @property
+    def rates(self) -> str:
+        """In words."""
+        streams = ", ".join(f"{stream.per_second:,g} {signal}/s in requests of {stream.batch:,}" for signal, stream in self.streams.items())
+        return f"{self.tenants} tenants, {streams}"
+
     def scaled(self, factor: float) -> "Profile":
         """So many times the records and the requests."""
         return replace(self, streams={signal: replace(stream, per_second=stream.per_second * factor) for signal, stream in self.streams.items()})

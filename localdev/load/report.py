@@ -23,12 +23,11 @@ def facts(measured: Measured) -> list[str]:
     order, pushes = measured.order, measured.pushes
     profile, late = order.profile, p((push.late for push in pushes), 99)
     again = ", ".join(f"{count:,} times after {why}" for why, count in measured.again.most_common()) or "never"
-    rates = ", ".join(f"{stream.per_second:,g} {signal}/s in requests of {stream.batch:,}" for signal, stream in profile.streams.items())
     sent = f"{len(pushes):,} requests of {sum(push.bytes for push in pushes) / 2**20:,.1f} MiB compressed; sent again: {again}"
     cores = measured.generator_cpu / order.seconds
     return [
         f"{report.machine(BACKENDS)}. The pipeline, its backends and the load generator share these cores.",
-        f"{order.name} ({profile.what}): {profile.tenants} tenants, {rates}, for {order.seconds:g} s. {sent}. The generator used {cores:.2f} cores.",
+        f"{order.name} ({profile.what}): {profile.rates}, for {order.seconds:g} s. {sent}. The generator used {cores:.2f} cores.",
         f"Batches were sent p99 {late * 1000:.0f} ms after they were due: the generator's doing, or the client had others under way; it is in the latencies.",
     ]
 
@@ -63,7 +62,7 @@ def write(measured: Measured, verdicts: Sequence[Verdict], made: Sequence[Table]
     parts += [f"![{title}]({path.name})" for title, path in drawn.items()]
     page = folder / "report.md"
     page.write_text("\n\n".join(parts) + "\n")
-    (folder / "report.json").write_text(json.dumps(_figures(measured, verdicts, made), indent=1))
+    (folder / "report.json").write_text(json.dumps(_figures(measured, verdicts, made)))
     return page
 
 
