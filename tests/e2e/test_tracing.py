@@ -36,7 +36,7 @@ def read(stack: Stack, tenant: dict[str, str], path: str, **parameters: str) -> 
 
 def spans(trace: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     """Service and name → span."""
-    found = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for batch in trace.get("batches", []):
         service = next(one["value"]["stringValue"] for one in batch["resource"]["attributes"] if one["key"] == "service.name")
         for scope in batch.get("scopeSpans") or batch.get("instrumentationLibrarySpans") or []:
