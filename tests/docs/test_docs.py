@@ -19,8 +19,8 @@ import yaml
 from functions.ingest_otlp import answers as otlp
 from functions.ingest_otlp_grpc import answers as otlp_grpc
 from functions.query import answers as query
-from localdev.paths import ROOT
-from shared.contract import Reason
+from localdev.paths import ROOT, STACK
+from shared.contract import Reason, Topic
 from tests.docs import pages
 
 EVERY_PAGE: Final = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
@@ -141,6 +141,17 @@ def test_every_answer_is_explained_to_clients(heading: str, codes: set[int | str
     """Each status that a function's own table has, in that table's section."""
     named = {word for cells in pages.rows(TROUBLESHOOTING, heading) for word in re.findall(r"\b[A-Z_]{2,}\b|\b\d{3}\b", cells[0])}
     assert not {str(code) for code in codes} - named
+
+
+def test_pictures_name_every_function_and_topic() -> None:
+    """docs/architecture.md: none is missing, and none that isn't there any more."""
+    pictures = "\n".join(pages.pictures(ROOT / "docs" / "architecture.md"))
+    functions = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+    assert not {name for name in (*functions, *Topic) if name not in pictures}
+    named = set(re.findall(r"\b(?:ingest|sink)_[a-z]+(?:_[a-z]+)*\b", pictures))
+    assert named <= set(functions)
+    modules = re.findall(r"\b((?:shared|localdev|stack)/[\w/]+(?:\.\w+)?)\b", pictures)
+    assert not {module for module in modules if not (ROOT / module).exists()}
 
 
 def test_every_page_is_in_the_index() -> None:
