@@ -1,4 +1,5 @@
-"""Tables, two tenants with their users and the platform's own tenant, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept.
+"""Tables, two tenants with their users and the platform's own tenant, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the
+database still knows is kept.
 
 `python -m localdev.seed` is compose's one-shot, in a container that has its `.local` in a volume: DATABASE_URL names the database, OBSTACK_GATEWAY where
 customers reach the gateway. Beside `demo.json` it leaves each tenant's token in a file of its own for Grafana, which has another user.

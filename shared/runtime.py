@@ -85,6 +85,7 @@ class Function(Generic[Needs]):
             if self._needs is None:
                 settings = Settings()
                 logs.configure(settings.function_name, settings.log_level)
+                metrics.tell_build(settings.function_name, settings.obstack_version)
                 self._opened = self._start()
                 self._needs = await self._opened.__aenter__()
                 garbage.collect_less()

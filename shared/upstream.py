@@ -12,6 +12,7 @@ from yarl import URL
 from shared import memory
 from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Trouble
+from shared.telemetry import metrics
 
 _ONE_GO = 1024 * 1024
 CONNECT_SECONDS = 2.0
@@ -81,6 +82,7 @@ class Upstream:
         try:
             return await self._post(path, body, headers)
         except _Dropped:
+            metrics.BACKEND_RETRIES.labels("dropped_connection").inc()
             return await self._post(path, body, headers)
 
     async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
