@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from shared.contract import Reason
-from shared.errors import Later, Refused
+from shared.errors import Later, Refused, SwitchedOff
 from shared.telemetry import metrics
 
 _whose: Final[ContextVar[tuple[str, str]]] = ContextVar("whose", default=("", ""))
@@ -27,9 +27,12 @@ def accepted() -> None:
 
 def refused(error: Refused | Later) -> None:
     """It is answered no, or told to come again."""
-    outcome, reason = ("later", Reason.UNAVAILABLE) if isinstance(error, Later) else ("refused", error.reason)
+    reason = error.reason if isinstance(error, Refused) else Reason.UNAVAILABLE
     metrics.REFUSED.labels(reason).inc()
-    _count(outcome, reason)
+    if isinstance(error, SwitchedOff):
+        _count("later", "switched_off")
+    else:
+        _count("refused" if isinstance(error, Refused) else "later", reason)
 
 
 def _count(outcome: str, reason: str) -> None:
