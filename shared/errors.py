@@ -34,10 +34,6 @@ class Later(Exception):
         return self.detail
 
 
-class SwitchedOff(Later):
-    """Nobody is in trouble: a flag says so."""
-
-
 class Trouble(Later):
     """The backend itself is in trouble, whoever's data it is: away, silent, failing, or wrongly set up. What a circuit breaker counts."""
 

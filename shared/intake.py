@@ -15,7 +15,7 @@ from shared.auth import Authenticator
 from shared.codecs.otlp import Checked
 from shared.codecs.split import split
 from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Flag, Reason, Scope, Source, Switch, Topic
-from shared.errors import Refused, SwitchedOff
+from shared.errors import Later, Refused
 from shared.flags import OFF_SECONDS, Flags
 from shared.limits import Limiter
 from shared.publish import Publisher
@@ -77,7 +77,7 @@ class Intake:
         tracing.came_in(f"ingest {signal or scope}", tenant.id, headers, began)
         if self._flags.of(tenant.id) is not Switch.ON:
             metrics.SWITCHED_OFF.inc()
-            raise SwitchedOff("ingest is switched off", OFF_SECONDS)
+            raise Later("ingest is switched off", OFF_SECONDS)
         return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:

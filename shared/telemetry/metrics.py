@@ -33,8 +33,7 @@ REFUSED = Counter("obstack_ingest_refused_requests", "Requests refused, by reaso
 STRIPPED = Counter("obstack_ingest_stripped_attributes", "Attributes removed because they claimed the tenant's name.", ["signal"])
 INGEST_REQUESTS = Counter(
     "obstack_ingest_requests",
-    "Answered requests: accepted, refused (with the reason), or later: to come again (unavailable, switched_off). A tenant beyond the first 100 is `other`; none: "
-    "no good token.",
+    "Answered requests: accepted, refused (with the reason), or later: to come again. A tenant beyond the first 100 is `other`; none: no good token.",
     ["tenant", "signal", "outcome", "reason"],
 )
 LIMIT_HITS = Counter(

@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from shared.contract import Reason
-from shared.errors import Later, Refused, SwitchedOff
+from shared.errors import Later, Refused
 from shared.telemetry import metrics
 
 _whose: Final[ContextVar[tuple[str, str]]] = ContextVar("whose", default=("", ""))
@@ -27,12 +27,9 @@ def accepted() -> None:
 
 def refused(error: Refused | Later) -> None:
     """It is answered no, or told to come again."""
-    reason = error.reason if isinstance(error, Refused) else Reason.UNAVAILABLE
+    outcome, reason = ("later", Reason.UNAVAILABLE) if isinstance(error, Later) else ("refused", error.reason)
     metrics.REFUSED.labels(reason).inc()
-    if isinstance(error, SwitchedOff):
-        _count("later", "switched_off")
-    else:
-        _count("refused" if isinstance(error, Refused) else "later", reason)
+    _count(outcome, reason)
 
 
 def _count(outcome: str, reason: str) -> None:

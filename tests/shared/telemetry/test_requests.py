@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.contract import Reason
-from shared.errors import Later, Refused, SwitchedOff, Trouble
+from shared.errors import Later, Refused, Trouble
 from shared.telemetry import requests
 from shared.telemetry.metrics import Tenants
 from tests.told import growth
@@ -20,12 +20,10 @@ NAME = "obstack_ingest_requests_total"
         (Refused(Reason.LIMITED, "no", 429), "refused", "limited"),
         (Later("the broker is away"), "later", "unavailable"),
         (Trouble("the broker is away"), "later", "unavailable"),
-        (SwitchedOff("by a flag"), "later", "switched_off"),
     ],
 )
 async def test_what_is_refused_is_counted_by_tenant_and_reason(few_tenants: Tenants, error: Refused | Later, outcome: str, reason: str) -> None:
-    counted = "unavailable" if outcome == "later" else reason
-    own, all_ = growth(NAME, tenant="a", signal="logs", outcome=outcome, reason=reason), growth("obstack_ingest_refused_requests_total", reason=counted)
+    own, all_ = growth(NAME, tenant="a", signal="logs", outcome=outcome, reason=reason), growth("obstack_ingest_refused_requests_total", reason=reason)
     requests.begin("logs", "a")
     requests.refused(error)
     assert (own(), all_()) == (1, 1)
