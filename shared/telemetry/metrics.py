@@ -63,6 +63,7 @@ TOKENS_AWAY = Gauge("obstack_tokens_away_seconds", "Since questions about tokens
 
 DELIVERED = Counter("obstack_sink_delivered_records", "Kafka records stored by the backend.", ["type"])
 POSTPONED = Counter("obstack_sink_postponed_records", "Deliveries answered 503, so that the trigger redelivers.", ["type"])
+HELD = Counter("obstack_sink_held_answers", "A backend's answers that hold events until a person acts: `configuration`, or `unknown`.", ["backend", "means"])
 DEAD = Counter("obstack_sink_dead_letters", "Dead letters written, by reason.", ["reason"])
 BURIED = Counter("obstack_dead_letter_stored_letters", "Dead letters stored as objects, by who refused them and why.", ["sink", "reason"])
 REPLAYED = Counter("obstack_replay_letters", "Waiting letters sent again by themselves, by sink and what became of them.", ["sink", "outcome"])

@@ -168,7 +168,7 @@ def test_demo_file_holds_what_the_contract_says(local: Path, monkeypatch: pytest
     path = local / "demo.json"
     demo = json.loads(path.read_text())
     assert set(demo) == {"gateway", "functions", "backends", "tenants", "users", "platform"}
-    assert set(demo["backends"]) == {"kafka", "loki", "prometheus", "tempo", "opensearch", "postgres"}
+    assert set(demo["backends"]) == {"kafka", "loki", "prometheus", "tempo", "opensearch", "postgres", "monitoring"}
     assert set(demo["functions"]) == {row.name for row in functions.catalogue()}
     assert demo["tenants"] == [{"id": "2", "token": "t"}]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

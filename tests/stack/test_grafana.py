@@ -17,7 +17,7 @@ import localdev.trigger.metrics
 import shared.telemetry.metrics
 from functions.query import operations
 from localdev.dashboards import grafana, source
-from localdev.paths import STACK
+from localdev.paths import ROOT, STACK
 from localdev.supervisor import metrics as supervisor
 from localdev.trigger.lag import Lag
 
@@ -221,6 +221,17 @@ def test_a_legends_labels_are_ones_that_the_query_keeps(uid: str) -> None:
                 assert "{{" not in legend, legend
 
 
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_runbooks_that_panels_name_are_there(uid: str) -> None:
+    named = {name for panel in DASHBOARDS[uid].panels for name in panel.runbooks}
+    assert [name for name in named if not (ROOT / "docs" / "runbooks" / f"{name}.md").is_file()] == []
+
+
+def test_runbooks_are_where_the_alerts_say() -> None:
+    groups = yaml.safe_load((STACK / "prometheus" / "alerts.yml").read_text())["groups"]
+    assert all(rule["annotations"]["runbook_url"].startswith(f"{grafana.RUNBOOKS}/") for group in groups for rule in group["rules"] if "alert" in rule)
+
+
 def _known() -> set[str]:
     """Names of all series that functions, trigger and supervisor tell."""
     told: list[Metric] = []
@@ -259,3 +270,5 @@ def test_grafana_is_given_the_dashboards_and_the_operators_prometheus() -> None:
     (operations,) = yaml.safe_load((PROVISIONING / "datasources" / "operations.yml").read_text())["datasources"]
     assert {"text": operations["name"], "value": operations["uid"]} == grafana.OPERATIONS
     assert operations["type"] == "prometheus"
+    assert operations["url"] == SERVICES["query"]["environment"]["OPERATIONS_PROMETHEUS_URL"]
+    assert operations["url"].removeprefix("http://").partition(":")[0] in SERVICES

@@ -12,9 +12,10 @@ import yaml
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from localdev import topics
+from localdev import monitoring, topics
+from localdev.gateway import schema
 from localdev.install import servers
-from localdev.manifests import knative, openfaas
+from localdev.manifests import knative, kong, openfaas
 from localdev.manifests.rows import SECRETS, functions, platform_image
 from localdev.paths import STACK
 from shared import settings
@@ -53,7 +54,7 @@ def container(service: dict[str, Any]) -> dict[str, Any]:
     return dict(only)
 
 
-@pytest.mark.parametrize("path", ["knative/base/jobs.yaml", "openfaas/trigger.yaml"])
+@pytest.mark.parametrize("path", ["knative/base/jobs.yaml", "knative/monitoring/lag.yaml", "openfaas/trigger.yaml"])
 def test_files_written_by_hand_name_the_platform_image_that_the_generator_would(path: str) -> None:
     named = set(re.findall(r"^ *(?:- )?image: (\S*/platform:\S+)$", (STACK / path).read_text(), re.MULTILINE))
     assert named == {platform_image()}
@@ -61,7 +62,7 @@ def test_files_written_by_hand_name_the_platform_image_that_the_generator_would(
 
 def test_generated_files_are_current() -> None:
     """Else: ./task manifests."""
-    stale = [path.name for path, text in {**knative.files(), **openfaas.files()}.items() if not path.exists() or path.read_text() != text]
+    stale = [path.name for path, text in {**knative.files(), **kong.files(), **openfaas.files()}.items() if not path.exists() or path.read_text() != text]
     assert stale == []
 
 
@@ -205,3 +206,66 @@ def test_cluster_local_names_are_for_dispatcher_timer_replay_and_kong_in_prod(pr
     pods = [one["podSelector"]["matchLabels"] for one in rule["from"] if "podSelector" in one]
     assert pods == [{"app": "kafka-source-dispatcher"}, {"sources.knative.dev/role": "adapter"}, {"serving.knative.dev/service": "replay"}]
     assert not [other for other in policy["spec"]["ingress"] if "from" not in other and {"port": 8081} in other["ports"]]
+
+
+def test_kong_finds_the_services_by_their_names_inside_the_cluster(prod: Objects) -> None:
+    """The port and the Host header that the gateway for cluster-local names goes by; every function that is there for customers."""
+    (config,) = render("kong")
+    raw = yaml.safe_load(config["data"]["kong.yml"])
+    schema.check(raw)
+    hosts = {f"{one['metadata']['name']}.{one['metadata']['namespace']}.svc.cluster.local:80" for one in of(prod, "Service").values()}
+    targets = [target["target"] for upstream in raw["upstreams"] for target in upstream["targets"]]
+    assert set(targets) <= hosts
+    assert {target.partition(".")[0] for target in targets} == {row.host for row in functions() if row.row["kind"] in {"http", "grpc"}}
+
+
+def test_kong_is_otherwise_the_laptops_and_keeps_nobody_awake() -> None:
+    """Health checks would, and would close a function for one slow instance."""
+    ours, theirs = (yaml.safe_load((STACK / name / "kong.yml").read_text()) for name in ("kong", "knative/kong"))
+    assert not [upstream for upstream in theirs["upstreams"] if "healthchecks" in upstream]
+    assert {**theirs, "upstreams": 0} == {**ours, "upstreams": 0}
+    assert [row["name"] for row in theirs["upstreams"]] == [row["name"] for row in ours["upstreams"]]
+
+
+def test_kong_of_a_cluster_is_closed_by_the_same_line() -> None:
+    assert (STACK / "knative" / "kong" / "kong.yml").read_text().count("&closed false") == 1
+
+
+def test_monitoring_fits_its_schema_and_the_rest() -> None:
+    """Applied beside an overlay: its objects are none of an overlay's, and the broker is the same."""
+    made, overlay = render("monitoring"), render("prod")
+    assert {(one["kind"], one["metadata"]["name"]) for one in made} == {
+        ("ConfigMap", "telemetry-alerts"),
+        ("ConfigMap", "telemetry-scrape"),
+        ("Deployment", "lag"),
+        ("NetworkPolicy", "functions-from-prometheus"),
+        ("NetworkPolicy", "lag-from-prometheus"),
+    }
+    assert not {(one["kind"], one["metadata"]["name"]) for one in made} & {(one["kind"], one["metadata"]["name"]) for one in overlay}
+    for one in made:
+        kubernetes_validate.validate(one, "1.34", strict=True)
+    assert of(made, "ConfigMap")["telemetry-alerts"]["data"] == {"alerts.yml": (STACK / "prometheus" / "alerts.yml").read_text()}
+    (lag,) = of(made, "Deployment")["lag"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": knative.BROKER} in lag["env"]
+    assert lag["command"] == ["python", "-m", "localdev.trigger.lag"]
+
+
+def test_prometheus_is_let_in_where_pods_say_that_they_tell_metrics(prod: Objects) -> None:
+    policies = of(render("monitoring"), "NetworkPolicy")
+    (rule,) = policies["functions-from-prometheus"]["spec"]["ingress"]
+    annotated = {service["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] for service in of(prod, "Service").values()}
+    assert {str(port["port"]) for port in rule["ports"]} == annotated
+    assert all({"namespaceSelector", "podSelector"} == set(peer) for peer in rule["from"])
+
+
+def test_scraped_jobs_and_functions_have_the_names_that_the_rules_use() -> None:
+    jobs = {job["job_name"]: job for job in yaml.safe_load((STACK / "knative" / "monitoring" / "scrape.yml").read_text())["scrape_configs"]}
+    # A cluster has its own ways to see processes, and Prometheus adds itself.
+    assert set(jobs) == {"functions", "certificates", *monitoring.JOBS} - {"supervisor", "monitoring"}
+    renamed = [rule for rule in jobs["functions"]["relabel_configs"] if rule.get("target_label") == "function" and "regex" in rule]
+    for row in functions():
+        name = row.host
+        for rule in renamed:
+            if match := re.fullmatch(rule["regex"], name):
+                name = "_".join(match.groups())
+        assert name == row.name
