@@ -136,7 +136,7 @@ class Authenticator:
         if age < believed or (away < AWAY_SECONDS and age < self._stale):
             if away >= AWAY_SECONDS / 2:
                 self._refresh(digest)
-            (_HIT if age < self._ttl else _STALE).inc()
+            (_HIT if age < believed else _STALE).inc()
             return known
         if age >= self._stale:
             return await self._ask(digest)

@@ -77,7 +77,7 @@ class Intake:
         tracing.came_in(f"ingest {signal or scope}", tenant.id, headers, began)
         if self._flags.of(tenant.id) is not Switch.ON:
             metrics.SWITCHED_OFF.inc()
-            raise Later("ingest is switched off", OFF_SECONDS)
+            raise Later("ingest is switched off", OFF_SECONDS, Reason.SWITCHED_OFF)
         return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:

@@ -8,7 +8,6 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
 
@@ -27,9 +26,8 @@ def accepted() -> None:
 
 def refused(error: Refused | Later) -> None:
     """It is answered no, or told to come again."""
-    outcome, reason = ("later", Reason.UNAVAILABLE) if isinstance(error, Later) else ("refused", error.reason)
-    metrics.REFUSED.labels(reason).inc()
-    _count(outcome, reason)
+    metrics.REFUSED.labels(error.reason).inc()
+    _count("later" if isinstance(error, Later) else "refused", error.reason)
 
 
 def _count(outcome: str, reason: str) -> None:

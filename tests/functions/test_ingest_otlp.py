@@ -302,7 +302,7 @@ def test_platform_paths_answer_without_a_token(client: TestClient) -> None:
 def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: Database, acme: Customer, globex: Customer, name: str, media: str) -> None:
     """503 with Retry-After as trouble of ours, for the tenant that is meant; who has no good token is told that first."""
     database.flags = [(name, acme.tenant_id, "off", None), ("ingest.prometheus", None, "off", None)]
-    before = metrics.SWITCHED_OFF._value.get()
+    before, later = metrics.SWITCHED_OFF._value.get(), growth("obstack_ingest_refused_requests_total", reason="switched_off")
     with TestClient(main.app) as client:
         refused = client.post("/v1/logs", content=b"", headers=acme.headers | {"content-type": media})
         assert (refused.status_code, refused.headers["retry-after"], refused.headers["content-type"]) == (503, "5", media)
@@ -310,6 +310,7 @@ def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: D
         assert client.post("/v1/logs", content=b"", headers=globex.headers | {"content-type": "application/x-protobuf"}).status_code == 200
         assert client.post("/v1/logs", content=b"", headers={"content-type": media}).status_code == 401
     assert metrics.SWITCHED_OFF._value.get() == before + 1
+    assert later() == 1
 
 
 def test_off_by_its_setting_until_the_flag_says_on(broker: Broker, database: Database, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ NAME = "obstack_ingest_requests_total"
 @pytest.mark.parametrize(
     ("error", "outcome", "reason"),
     [
+        (Later("ingest is switched off", 5, Reason.SWITCHED_OFF), "later", "switched_off"),
         (Refused(Reason.INVALID, "no"), "refused", "invalid"),
         (Refused(Reason.LIMITED, "no", 429), "refused", "limited"),
         (Later("the broker is away"), "later", "unavailable"),
@@ -23,7 +24,10 @@ NAME = "obstack_ingest_requests_total"
     ],
 )
 async def test_what_is_refused_is_counted_by_tenant_and_reason(few_tenants: Tenants, error: Refused | Later, outcome: str, reason: str) -> None:
-    own, all_ = growth(NAME, tenant="a", signal="logs", outcome=outcome, reason=reason), growth("obstack_ingest_refused_requests_total", reason=reason)
+    own, all_ = (
+        growth(NAME, tenant="a", signal="logs", outcome=outcome, reason=reason),
+        growth("obstack_ingest_refused_requests_total", reason=reason),
+    )
     requests.begin("logs", "a")
     requests.refused(error)
     assert (own(), all_()) == (1, 1)
