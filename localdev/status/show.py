@@ -74,8 +74,8 @@ def _bad(value: float | None, digits: int = 0) -> str:
 
 
 def _lines(picture: Picture) -> list[str]:
-    taken = ", ".join(f"{signal} {rate:,.0f}/s" for signal, rate in picture.ingest.items())
-    lines = [f"Taken over: {taken or 'nothing known'}; requests refused: {_number(picture.refused, 1)}/s (over {picture.rates_over:.0f} s; times are UTC)"]
+    taken = ", ".join(f"{signal} {_number(rate)}/s" for signal, rate in picture.taken.items())
+    lines = [f"Taken over: {taken}; requests refused: {_number(picture.refused, 1)}/s (over {picture.rates_over:.0f} s; times are UTC)"]
     if picture.switched:
         lines.append(f"[yellow]Switched: {', '.join(f'{escape(flag)} {escape(value)}' for flag, value in picture.switched.items())}[/] (./task flags -- list)")
     if picture.silent:

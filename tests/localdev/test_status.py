@@ -184,7 +184,8 @@ def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: di
     seen = picture.take(snapshot(*pages))
     loki = next(row for row in seen.sinks if row.name == "sink_loki")
     assert seen.rates_over == pytest.approx(10, abs=3)
-    assert seen.ingest["logs"] * seen.rates_over == pytest.approx(5000)
+    assert seen.taken["logs"] is not None
+    assert seen.taken["logs"] * seen.rates_over == pytest.approx(5000)
     assert loki.published is not None
     assert loki.delivered is not None
     assert loki.published * seen.rates_over == pytest.approx(50)
@@ -197,8 +198,27 @@ def test_what_was_not_heard_is_unknown_and_not_zero(pages: dict[str, Pages]) -> 
     seen = picture.take(snapshot(*pages))
     tempo = next(row for row in seen.sinks if row.name == "sink_tempo")
     assert (tempo.lag_records, tempo.lag_seconds, tempo.published, tempo.delivered, tempo.letters_waiting, tempo.letters_dead) == (None,) * 6
-    assert seen.ingest == {}
+    assert set(seen.taken.values()) == {None}
     assert set(seen.silent) == {"trigger", "sink_tempo", "ingest_prom", "replay", "dead_letter"}
+
+
+def test_who_was_stopped_takes_nothing_and_hides_nothing(pages: dict[str, Pages]) -> None:
+    now = snapshot(*pages)
+    now.services["ingest_prom"] = Status(State.STOPPED)
+    pages["ingest_prom"].hangs.set()
+    seen = picture.take(now)
+    assert set(seen.taken.values()) == {0}
+    assert not seen.ready
+
+
+def test_a_first_record_counts_and_a_new_function_doesnt_count_from_its_start(pages: dict[str, Pages], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = functions.catalogue()
+    old = picture._look({"ingest_otlp": parse("")}, rows)
+    page = 'obstack_ingest_accepted_records_total{signal="traces"} 8\n'
+    new = picture._look({"ingest_otlp": parse(page), "ingest_prom": parse(page)}, rows)
+    found = rates._between(old, new, 2)
+    assert found["ingest_otlp traces"] == 4
+    assert "ingest_prom traces" not in found
 
 
 def test_old_or_damaged_looks_are_worth_nothing(local: Path) -> None:
