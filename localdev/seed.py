@@ -1,4 +1,6 @@
-"""Tables, two tenants with their users and the platform's own tenant, for the laptop's stack. Idempotent: what `.local/demo.json` remembers and the database still knows is kept.
+"""Tables, two tenants with their users and the platform's own tenant, for the laptop's stack.
+
+Idempotent: what `.local/demo.json` remembers and the database still knows is kept.
 
 `python -m localdev.seed` is compose's one-shot, in a container that has its `.local` in a volume: DATABASE_URL names the database, OBSTACK_GATEWAY where
 customers reach the gateway. Beside `demo.json` it leaves each tenant's token in a file of its own for Grafana, which has another user.
@@ -8,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from localdev import backends, functions, passwords, paths
 from shared import tokens
+from shared.contract import Scope
 
 _TENANTS = (("Acme Rockets", "anna@acme.example"), ("Globex Energy", "gus@globex.example"))
 _VIEWER = "vera@acme.example"
@@ -43,6 +47,7 @@ def seed(database_url: str = "") -> dict[str, Any]:
     with psycopg.connect(database_url or backends.urls()["postgres"]) as connection:
         made = [_tenant(connection, name, email, tenants.get(email)) for name, email in _TENANTS]
         platform = _tenant(connection, *_PLATFORM, _remembered("platform"), functions.PLATFORM_TENANT_ID)
+        _token(connection, platform["id"], "the functions' own spans", functions.platform_token(), ("traces",))
         return {"tenants": made, "users": [_viewer(connection, made[0]["id"], users.get(_VIEWER))], "platform": platform}
 
 
@@ -63,11 +68,15 @@ def _tenant(connection: psycopg.Connection[Any], name: str, email: str, old: dic
     tenant = {"id": str(row[0]) if row else new_id or str(uuid4()), "name": name, "email": email, "password": "", "token": tokens.create()}
     connection.execute("INSERT INTO tenants (id, name, plan) VALUES (%s, %s, 'large') ON CONFLICT (id) DO NOTHING", (tenant["id"], name))
     tenant["password"] = _set_password(connection, tenant["id"], email, "admin")
-    connection.execute(
-        "INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, hint) VALUES (%s, %s, 'demo', %s, %s)",
-        (uuid4(), tenant["id"], tokens.digest(tenant["token"]), tokens.hint(tenant["token"])),
-    )
+    _token(connection, tenant["id"], "demo", tenant["token"], tuple(Scope))
     return tenant
+
+
+def _token(connection: psycopg.Connection[Any], tenant_id: str, name: str, token: str, scopes: Sequence[str]) -> None:
+    connection.execute(
+        "INSERT INTO telemetry.tokens (id, tenant_id, name, sha256, hint, scopes) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (sha256) DO NOTHING",
+        (uuid4(), tenant_id, name, tokens.digest(token), tokens.hint(token), [str(scope) for scope in scopes]),
+    )
 
 
 def _viewer(connection: psycopg.Connection[Any], tenant_id: str, old: dict[str, str] | None) -> dict[str, str]:

@@ -91,8 +91,8 @@ class Authenticator:
         self._fail(list(self._waiting), Later("the function ends"))
         await self.database.__aexit__()
 
-    async def tenant(self, headers: Mapping[str, str], scope: Scope) -> Tenant:
-        """The tenant whose token the request carries, if the token is good for `scope`.
+    async def tenant(self, headers: Mapping[str, str], scope: Scope, *, anew: bool = False) -> Tenant:
+        """The tenant whose token the request carries, if the token is good for `scope`. `anew`: as the database says now, if it can be asked.
 
         Raises Refused (401 without a valid token, 403 for an inactive tenant or a missing scope), Later when the database can't be asked.
         """
@@ -102,8 +102,8 @@ class Authenticator:
         # A digest costs a third of the checksum, and a token whose digest is known has a right one.
         digest = tokens.digest(token)
         known = self._known.get(digest)
-        if known is None or monotonic() - known.asked >= self._fresh:
-            known = await self._look_up(token, digest, known)
+        if known is None or anew or monotonic() - known.asked >= self._fresh:
+            known = await self._look_up(token, digest, known, 0.0 if anew else self._ttl)
         if known is None or (known.expires and known.expires <= datetime.now(UTC)):
             raise Refused(Reason.UNKNOWN_TOKEN, "the token is unknown, expired or revoked", 401)
         if not known.active:
@@ -112,14 +112,15 @@ class Authenticator:
             raise Refused(Reason.FORBIDDEN, f"the token has no scope for {scope}", 403)
         return known.tenant
 
-    async def _look_up(self, token: str, digest: bytes, known: _Known | None) -> _Known | None:
+    async def _look_up(self, token: str, digest: bytes, known: _Known | None, believed: float) -> _Known | None:
+        """`believed`: for how many seconds an answer about a known token is."""
         now = monotonic()
         if known is None:
             if not tokens.is_wellformed(token) or now - self._unknown.get(digest, _NEVER) < self._ttl:
                 return None
             return await self._ask(digest)
         age, away = now - known.asked, now - self._away_since
-        if age < self._ttl or (away < AWAY_SECONDS and age < self._stale):
+        if age < believed or (away < AWAY_SECONDS and age < self._stale):
             if away >= AWAY_SECONDS / 2:
                 self._refresh(digest)
             return known

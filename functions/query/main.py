@@ -28,7 +28,7 @@ from shared.contract import Reason, Scope
 from shared.errors import Refused
 from shared.runtime import Function
 from shared.settings import Sessions as Settings
-from shared.telemetry import logs
+from shared.telemetry import logs, tracing
 from shared.upstream import Declined, Upstream
 from shared.usage import Usage
 
@@ -109,6 +109,7 @@ async def follow(request: Request, socket: WebSocket, needs: Needs) -> None:
     if route is not routes.TAIL:
         raise Refused(Reason.NOT_FOUND, "there is no such WebSocket", 404)
     tenant_id, who = await reader(request, needs), partial(reader, request, needs, again=True)
+    tracing.end(200)  # a tail may last for days, and a trace is read when it has ended
     if not _has_token(request):
         require_own_origin(request)
     try:
@@ -122,14 +123,17 @@ async def reader(request: Request, needs: Needs, *, again: bool = False) -> str:
 
     Raises Refused (401, 403), Later.
     """
+    began = tracing.dice()
     if _has_token(request):
-        tenant = await needs.tokens.tenant(request.headers, Scope.READ)
+        tenant = await needs.tokens.tenant(request.headers, Scope.READ, anew=again)
         if not again:
             needs.usage.count(tenant, Scope.READ, 0, 0)
         tenant_id = tenant.id
     else:
         tenant_id = (await needs.sessions.user(request)).tenant_id
     logs.tenant_id.set(tenant_id)
+    if not again:
+        tracing.came_in("query", tenant_id, request.headers, began)
     return tenant_id
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from localdev import functions
 from localdev.paths import STACK
 
 FOLDER = STACK / "grafana" / "dashboards"
@@ -77,7 +78,7 @@ def _templates(path: Path) -> list[dict[str, str]]:
     """What to put for <…>: the sink's template is there for every sink that is always on, the others once."""
     if path.stem != "sink":
         return [{}]
-    rows = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+    rows = functions.described()
     wanted = {name: row["trigger"] for name, row in rows.items() if name.startswith("sink_") and not row.get("optional")}
     return [
         {"sink": name, "host": name.replace("_", "-"), "group": trigger["group"], "topics": "|".join(trigger["topics"]), "backend": BACKENDS[name]}

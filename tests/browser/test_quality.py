@@ -28,7 +28,7 @@ def serious(visitor: Visitor) -> list[str]:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_view_can_be_used_by_everybody(visit: Visit, artefacts: Path, customer: Tenant, sent: Sent, look: str) -> None:
+def test_every_view_can_be_used_by_everybody(visit: Visit, artefacts: Path, customer: Tenant, sent: Sent, request: pytest.FixtureRequest, look: str) -> None:
     visitor = visit(**LOOKS[look])
     found = []
 
@@ -54,6 +54,8 @@ def test_every_view_can_be_used_by_everybody(visit: Visit, artefacts: Path, cust
         ("send", "send", {}, "#send-snippets pre"),
     ]
     for name, view, given, there in views:
+        if name == "usage":
+            request.getfixturevalue("counted")  # here, so that it waits less
         visitor.see(view, **given)
         visible(visitor.at(there))
         if name == "logs":

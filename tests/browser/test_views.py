@@ -173,7 +173,34 @@ def test_trace_is_found_by_what_is_in_it(visitor: Visitor, sent: Sent) -> None:
     expect(visitor.at(".span-row:visible")).to_have_count(1)
 
 
-def test_usage_counts_every_signal(visitor: Visitor, sent: Sent) -> None:
+def test_live_chart_shows_what_came_meanwhile(visitor: Visitor, stack: Stack, sent: Sent, live_token: str) -> None:
+    name = f"{sent.gauge}_{time.time_ns()}"
+    visitor.page.clock.install()
+    visitor.see("metrics", m=name, range="15m")
+    visitor.at("label:has(#metric-live)").click()
+    expect(visitor.page).to_have_url(re.compile("live=1"))
+    visitor.is_ready()
+    visible(visitor.at("#metric-notice").get_by_text("No values in this time"))
+    people.send_gauge(stack.gateway, live_token, name)
+    visitor.page.clock.fast_forward(10_000)
+    expect(visitor.at("#metric-chart .legend li")).to_have_count(3)
+    expect(visitor.at("#metric-notice")).to_be_empty()
+
+
+@pytest.mark.usefixtures("counted")
+def test_live_usage_is_read_again(visitor: Visitor) -> None:
+    visitor.page.clock.install()
+    visitor.see("usage")
+    visitor.at("label:has(#usage-live)").click()
+    expect(visitor.page).to_have_url(re.compile("live=1"))
+    visitor.is_ready()
+    with visitor.page.expect_response(lambda answer: "/query/api/usage" in answer.url):
+        visitor.page.clock.fast_forward(10_000)
+    visible(visitor.at("#usage-chart rect"))
+
+
+@pytest.mark.usefixtures("counted")
+def test_usage_counts_every_signal(visitor: Visitor) -> None:
     visitor.see("usage")
     expect(visitor.at("#usage-totals tbody td:first-child")).to_have_text(["Logs", "Metrics", "Metrics by remote write", "Traces", "Reads", "All"])
     visible(visitor.at("#usage-chart rect.signal-remote-write"))

@@ -16,6 +16,7 @@ from localdev.status import picture, rates
 from localdev.status.logs import last_error
 from localdev.status.scrape import parse, scrape
 from localdev.status.show import show
+from localdev.supervisor import state
 from localdev.supervisor.board import State, Status
 from localdev.supervisor.state import Snapshot
 
@@ -177,7 +178,7 @@ def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: di
 
     say(1000, 10, 100)
     picture.take(snapshot(*pages))
-    path = picture.state.run_folder() / "looks.json"
+    path = state.run_folder() / "looks.json"
     looks = json.loads(path.read_text())
     path.write_text(json.dumps([[at - 10, look] for at, look in looks]))  # as if it had been ten seconds ago
     say(6000, 60, 50)
@@ -222,7 +223,7 @@ def test_a_first_record_counts_and_a_new_function_doesnt_count_from_its_start(pa
 
 
 def test_old_or_damaged_looks_are_worth_nothing(local: Path) -> None:
-    path = picture.state.run_folder() / "looks.json"
+    path = state.run_folder() / "looks.json"
     for kept in ("[[1, {", '{"a": 1}', json.dumps([[time.time() - 3600, {"a": 5.0}], [time.time() + 3600, {"a": 5.0}]])):
         path.write_text(kept)
         found, seconds = rates.rates({"a": 1.0}, lambda: {"a": 3.0})
@@ -233,7 +234,7 @@ def test_the_display_says_what_is_wrong(pages: dict[str, Pages], local: Path) ->
     pages["trigger"].text = PAGE
     pages["sink_loki"].text = 'obstack_flag{flag="sink.loki",value="hold"} 1\n'
     pages["query"].hangs.set()
-    picture.state.log_folder().joinpath("sink_loki.log").write_text(LINES[0][0] + "\n")
+    state.log_folder().joinpath("sink_loki.log").write_text(LINES[0][0] + "\n")
     console = Console(record=True, width=200, file=(local / "out").open("w"))
     show(picture.take(snapshot(*pages)), console)
     console.file.close()

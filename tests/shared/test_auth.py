@@ -134,6 +134,22 @@ async def test_revoked_token_stops_after_the_cache_time(authenticator: Authentic
         await authenticator.tenant(acme.headers, Scope.LOGS)
 
 
+async def test_revoked_token_stops_at_once_for_whoever_asks_anew(authenticator: Authenticator, database: Database, acme: Customer) -> None:
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert (await authenticator.tenant(acme.headers, Scope.LOGS, anew=True)).id == acme.tenant_id
+    assert database.asked == 2
+    database.tokens.clear()
+    with pytest.raises(Refused):
+        await authenticator.tenant(acme.headers, Scope.LOGS, anew=True)
+
+
+async def test_database_away_whoever_asks_anew_goes_on_by_the_answer_before(authenticator: Authenticator, database: Database, acme: Customer) -> None:
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    database.down = True
+    for _ in range(3):
+        assert (await authenticator.tenant(acme.headers, Scope.LOGS, anew=True)).id == acme.tenant_id
+
+
 async def refreshed(authenticator: Authenticator) -> None:
     """Ask for what is due now, without waiting for the timer."""
     if authenticator._due_timer:

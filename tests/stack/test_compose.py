@@ -17,9 +17,10 @@ from localdev.seed import _TENANTS
 FILE = STACK / "compose.yaml"
 TEXT = FILE.read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-CATALOGUE: dict[str, dict[str, Any]] = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+CATALOGUE: dict[str, dict[str, Any]] = functions.described()
 PORTS = dict(line.split("=", 1) for line in (STACK / "ports.env").read_text().splitlines() if "=" in line and not line.startswith("#"))
-ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+ADMIN = "admin"  # runs only when it is called
+ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no" and name != ADMIN}
 
 
 def test_file_follows_the_compose_specification() -> None:
@@ -41,7 +42,7 @@ def test_function_has_its_settings_and_its_own_image(name: str) -> None:
 def test_all_else_that_the_stack_needs_is_there() -> None:
     rest = SERVICES.keys() - {name.replace("_", "-") for name in CATALOGUE}
     backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio", "monitoring"}
-    assert rest == backends | ONCE | {"kong", "grafana", "trigger"}
+    assert rest == backends | ONCE | {ADMIN, "kong", "grafana", "trigger"}
     assert {"topics", "migrations", "accounts", "opensearch-setup", "bucket"} == ONCE
 
 
@@ -58,7 +59,7 @@ def test_image_is_pinned_and_limited(name: str) -> None:
 def test_server_has_a_health_check() -> None:
     """A function's and, when it is one of ours, a one-shot's is the image's or none."""
     functions = {name.replace("_", "-") for name in CATALOGUE}
-    assert not [name for name in SERVICES.keys() - functions - ONCE if "healthcheck" not in SERVICES[name]]
+    assert not [name for name in SERVICES.keys() - functions - ONCE - {ADMIN} if "healthcheck" not in SERVICES[name]]
 
 
 def test_dependencies_are_there_and_one_shots_are_waited_for() -> None:

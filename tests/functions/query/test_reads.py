@@ -138,6 +138,13 @@ async def test_backends_own_errors_pass(world: World, acme: Customer, status: in
     assert (answer.status, answer.json["error"], answer.headers["retry-after"]) == (status, "parse error", "7")
 
 
+async def test_backend_that_has_too_much_to_do_says_when_to_come_back(world: World, acme: Customer) -> None:
+    """Loki and Tempo don't, of their own accord."""
+    world.tempo.answer = (429, {"content-type": "text/plain"}, b"too many outstanding requests\n")
+    answer = await world.ask("GET", "/query/tempo/api/traces/1", acme.headers)
+    assert (answer.status, answer.body, answer.headers["retry-after"]) == (429, b"too many outstanding requests\n", "1")
+
+
 @pytest.mark.parametrize("reply", [(502, {}, b""), (302, {"location": "http://169.254.169.254/"}, b"")])
 async def test_proxy_without_its_backend_and_redirects_are_503(world: World, acme: Customer, reply: Any) -> None:
     world.prometheus.answer = reply
