@@ -12,10 +12,12 @@ import pytest
 
 from functions.query import main, relay
 from functions.query.routes import ALLOWED, METADATA, Backend
+from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer, add_customer
 from tests.edges import Database
 from tests.functions.query.world import Backend as Server
 from tests.functions.query.world import User, World
+from tests.told import growth
 from tests.waiting import until
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -176,7 +178,8 @@ async def two_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READS_PER_TENANT", "2")
 
 
-async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at_a_time: None, acme: Customer, globex: Customer) -> None:
+async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at_a_time: None, acme: Customer, globex: Customer, few_tenants: Tenants) -> None:
+    hits = growth("obstack_limit_hits_total", tenant=acme.tenant_id, limit="reads")
     world.loki.gate = asyncio.Event()
     slow = [asyncio.create_task(world.ask("GET", "/query/loki/api/v1/labels", acme.headers)) for _ in range(2)]
     await asyncio.to_thread(until, lambda: len(world.loki.asked) == 2, 5)
@@ -185,6 +188,7 @@ async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at
         assert (answer.status, answer.headers["retry-after"]) == (429, "1")
         if "loki" not in target:
             assert (await world.ask("GET", target, globex.headers)).status == 200
+    assert hits() == 3
     world.loki.gate.set()
     assert [(await task).status for task in slow] == [200, 200]
     assert (await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)).status == 200
