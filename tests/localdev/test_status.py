@@ -31,7 +31,14 @@ LINES = [
     ),
     ('level=error ts=2026-11-29T05:45:34.5Z caller=x.go:1 msg="error \\"a\\"" err="context canceled"', ("ERROR", 'error "a": context canceled')),
     ("[2026-11-29T05:45:34,999][ERROR][o.o.b.Bootstrap] [node] no memory", ("ERROR", "[o.o.b.Bootstrap] [node] no memory")),
-    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "FATAL:  no such database")),
+    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "no such database")),
+    (
+        (
+            "[2026-11-29 05:45:34,123] ERROR [ReplicaManager broker=1] Error processing append (kafka.server.ReplicaManager)\n"
+            "org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order\n\tat kafka.log.Log.append(Log.java:1)"
+        ),
+        ("ERROR", "Error processing append (kafka.server.ReplicaManager): org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order"),
+    ),
     ("pydantic_core.ValidationError: DATABASE_URL is missing", ("ERROR", "pydantic_core.ValidationError: DATABASE_URL is missing")),
 ]
 QUIET = [
@@ -64,6 +71,13 @@ def test_an_errors_time_is_read_with_its_zone(tmp_path: Path) -> None:
     log.write_text("level=error ts=2026-99-29T05:45:34Z msg=x\n")
     assert (error := last_error(log))
     assert error.at is None
+
+
+def test_a_traceback_has_the_time_of_what_was_logged_before(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text('{"time": "2026-11-29 05:45:34,123", "level": "INFO", "message": "x"}\nTraceback (most recent call last):\n  File "x"\nOSError: disk full\n')
+    assert (error := last_error(log))
+    assert (error.message, error.at is None) == ("OSError: disk full", False)
 
 
 def test_a_log_without_errors_or_no_log_has_none(tmp_path: Path) -> None:
@@ -244,3 +258,12 @@ def test_the_display_says_what_is_wrong(pages: dict[str, Pages], local: Path) ->
     assert "warning: postponed: loki: 500" in text
     assert "Switched: sink.loki hold" in text
     assert "No metrics from: query" in text
+
+
+def test_a_long_error_leaves_the_rest_its_place(pages: dict[str, Pages], local: Path) -> None:
+    picture.state.log_folder().joinpath("ingest_otlp_grpc.log").write_text('{"level": "ERROR", "message": "' + "long " * 100 + '"}\n')
+    console = Console(record=True, width=80, file=(local / "out").open("w"))
+    show(picture.take(snapshot(*pages)), console)
+    console.file.close()
+    (row,) = (line for line in console.export_text().splitlines() if "long" in line)
+    assert row.split()[:2] == ["ingest_otlp_grpc", "ready"]
