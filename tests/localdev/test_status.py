@@ -31,7 +31,14 @@ LINES = [
     ),
     ('level=error ts=2026-11-29T05:45:34.5Z caller=x.go:1 msg="error \\"a\\"" err="context canceled"', ("ERROR", 'error "a": context canceled')),
     ("[2026-11-29T05:45:34,999][ERROR][o.o.b.Bootstrap] [node] no memory", ("ERROR", "[o.o.b.Bootstrap] [node] no memory")),
-    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "FATAL:  no such database")),
+    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "no such database")),
+    (
+        (
+            "[2026-11-29 05:45:34,123] ERROR [ReplicaManager broker=1] Error processing append (kafka.server.ReplicaManager)\n"
+            "org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order\n\tat kafka.log.Log.append(Log.java:1)"
+        ),
+        ("ERROR", "Error processing append (kafka.server.ReplicaManager): org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order"),
+    ),
     ("pydantic_core.ValidationError: DATABASE_URL is missing", ("ERROR", "pydantic_core.ValidationError: DATABASE_URL is missing")),
 ]
 QUIET = [
@@ -64,6 +71,13 @@ def test_an_errors_time_is_read_with_its_zone(tmp_path: Path) -> None:
     log.write_text("level=error ts=2026-99-29T05:45:34Z msg=x\n")
     assert (error := last_error(log))
     assert error.at is None
+
+
+def test_a_traceback_has_the_time_of_what_was_logged_before(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text('{"time": "2026-11-29 05:45:34,123", "level": "INFO", "message": "x"}\nTraceback (most recent call last):\n  File "x"\nOSError: disk full\n')
+    assert (error := last_error(log))
+    assert (error.message, error.at is None) == ("OSError: disk full", False)
 
 
 def test_a_log_without_errors_or_no_log_has_none(tmp_path: Path) -> None:
@@ -185,7 +199,8 @@ def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: di
     seen = picture.take(snapshot(*pages))
     loki = next(row for row in seen.sinks if row.name == "sink_loki")
     assert seen.rates_over == pytest.approx(10, abs=3)
-    assert seen.ingest["logs"] * seen.rates_over == pytest.approx(5000)
+    assert seen.taken["logs"] is not None
+    assert seen.taken["logs"] * seen.rates_over == pytest.approx(5000)
     assert loki.published is not None
     assert loki.delivered is not None
     assert loki.published * seen.rates_over == pytest.approx(50)
@@ -198,8 +213,27 @@ def test_what_was_not_heard_is_unknown_and_not_zero(pages: dict[str, Pages]) -> 
     seen = picture.take(snapshot(*pages))
     tempo = next(row for row in seen.sinks if row.name == "sink_tempo")
     assert (tempo.lag_records, tempo.lag_seconds, tempo.published, tempo.delivered, tempo.letters_waiting, tempo.letters_dead) == (None,) * 6
-    assert seen.ingest == {}
+    assert set(seen.taken.values()) == {None}
     assert set(seen.silent) == {"trigger", "sink_tempo", "ingest_prom", "replay", "dead_letter"}
+
+
+def test_who_was_stopped_takes_nothing_and_hides_nothing(pages: dict[str, Pages]) -> None:
+    now = snapshot(*pages)
+    now.services["ingest_prom"] = Status(State.STOPPED)
+    pages["ingest_prom"].hangs.set()
+    seen = picture.take(now)
+    assert set(seen.taken.values()) == {0}
+    assert not seen.ready
+
+
+def test_a_first_record_counts_and_a_new_function_doesnt_count_from_its_start(pages: dict[str, Pages], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = functions.catalogue()
+    old = picture._look({"ingest_otlp": parse("")}, rows)
+    page = 'obstack_ingest_accepted_records_total{signal="traces"} 8\n'
+    new = picture._look({"ingest_otlp": parse(page), "ingest_prom": parse(page)}, rows)
+    found = rates._between(old, new, 2)
+    assert found["ingest_otlp traces"] == 4
+    assert "ingest_prom traces" not in found
 
 
 def test_old_or_damaged_looks_are_worth_nothing(local: Path) -> None:
@@ -224,3 +258,12 @@ def test_the_display_says_what_is_wrong(pages: dict[str, Pages], local: Path) ->
     assert "warning: postponed: loki: 500" in text
     assert "Switched: sink.loki hold" in text
     assert "No metrics from: query" in text
+
+
+def test_a_long_error_leaves_the_rest_its_place(pages: dict[str, Pages], local: Path) -> None:
+    picture.state.log_folder().joinpath("ingest_otlp_grpc.log").write_text('{"level": "ERROR", "message": "' + "long " * 100 + '"}\n')
+    console = Console(record=True, width=80, file=(local / "out").open("w"))
+    show(picture.take(snapshot(*pages)), console)
+    console.file.close()
+    (row,) = (line for line in console.export_text().splitlines() if "long" in line)
+    assert row.split()[:2] == ["ingest_otlp_grpc", "ready"]
