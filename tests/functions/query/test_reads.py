@@ -9,6 +9,7 @@ from urllib.parse import unquote_plus
 
 import aiohttp
 import pytest
+from starlette.types import Message
 
 from functions.query import main, relay
 from functions.query.routes import ALLOWED, METADATA, Backend
@@ -192,6 +193,23 @@ async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at
     world.loki.gate.set()
     assert [(await task).status for task in slow] == [200, 200]
     assert (await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)).status == 200
+
+
+async def test_caller_that_has_the_whole_answer_may_ask_again(world: World, two_at_a_time: None, acme: Customer) -> None:
+    """Though the server hasn't heard yet that the answer has ended."""
+    asked, statuses = 0, []
+
+    async def ask_again(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message["more_body"] and asked < 4:
+            await ask()
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        statuses.append((await world.ask("GET", "/query/loki/api/v1/labels", acme.headers, sent=ask_again)).status)
+
+    await ask()
+    assert statuses == [200] * 4
 
 
 @pytest.mark.parametrize("how", ["away", "redirects", "is wrong", "breaks off"])
