@@ -261,7 +261,7 @@ def test_the_display_says_what_is_wrong(pages: dict[str, Pages], local: Path) ->
 
 
 def test_a_long_error_leaves_the_rest_its_place(pages: dict[str, Pages], local: Path) -> None:
-    picture.state.log_folder().joinpath("ingest_otlp_grpc.log").write_text('{"level": "ERROR", "message": "' + "long " * 100 + '"}\n')
+    state.log_folder().joinpath("ingest_otlp_grpc.log").write_text('{"level": "ERROR", "message": "' + "long " * 100 + '"}\n')
     console = Console(record=True, width=80, file=(local / "out").open("w"))
     show(picture.take(snapshot(*pages)), console)
     console.file.close()
