@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from localdev.supervisor import control
 from tests.browser.conftest import Visit
 from tests.browser.people import Person, Sent, Tenant
-from tests.browser.test_quality import LOOKS, serious
+from tests.browser.test_quality import COLOURS, LOOKS, serious
 from tests.browser.visitor import visible
 from tests.conftest import Stack
 
