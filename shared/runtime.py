@@ -27,7 +27,7 @@ from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.memory import Memory
 from shared.settings import Settings, faults
-from shared.telemetry import logs, metrics
+from shared.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +61,19 @@ class Function(Generic[Needs]):
             self._in_flight += 1
             try:
                 with self._memory.hold():
-                    return await handle(request, self._needs if self._needs is not None else await self.open())
+                    response = await handle(request, self._needs if self._needs is not None else await self.open())
             except (Refused, Later) as error:
-                return self._refuse(request, error)
+                response = self._refuse(request, error)
             except ClientDisconnect:
-                return Response(status_code=400)
+                response = Response(status_code=400)
             except Exception:  # a defect of ours: "later" keeps the data with whoever holds it
                 metrics.UNHANDLED.inc()
                 log.exception("unhandled error")
-                return self._refuse(request, Later("internal error"))
+                response = self._refuse(request, Later("internal error"))
             finally:
                 self._in_flight -= 1
+            tracing.end(response.status_code)
+            return response
 
         return cast(Handler, guarded)
 
@@ -86,6 +88,8 @@ class Function(Generic[Needs]):
             if self._needs is None:
                 settings = Settings()
                 logs.configure(settings.function_name, settings.log_level)
+                tracing.configure(settings)
+                metrics.tell_build(settings.function_name, settings.obstack_version)
                 self._opened = self._start()
                 self._needs = await self._opened.__aenter__()
                 garbage.collect_less()
@@ -96,6 +100,7 @@ class Function(Generic[Needs]):
         opened, self._opened, self._needs = self._opened, None, None
         if opened is not None:
             await opened.__aexit__(None, None, None)
+            await asyncio.to_thread(tracing.close)
 
     def app(self, module: str) -> ASGIApp:
         """The server's target: `module` is the caller's `__name__`, whose `handle` the framework serves."""

@@ -81,8 +81,18 @@ class Settings(BaseSettings):
 
     function_name: str = "function"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    obstack_version: str = "dev"
+    """The image's."""
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans of our own go, by OTLP/HTTP: usually this pipeline itself. Empty: none are made."""
+    otel_exporter_otlp_headers: SecretStr = SecretStr("")
+    """With the token of the platform's own tenant, as OpenTelemetry has it: `authorization=Bearer%20obs_…`."""
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """How many of the requests leave spans."""
+    platform_tenant_id: str = ""
+    """The platform's own tenant: it gets these spans, its own requests leave none, and its admins have the operators' view. Without it nobody has."""
 
 
 class Broker(Settings):
@@ -141,6 +151,8 @@ class Sessions(Database):
     prom_label_proxy_url: str
     tempo_url: str
     opensearch_url: str
+    operations_prometheus_url: str = ""
+    """The Prometheus that scrapes the pipeline itself, for that view; it is not the customers' store."""
 
 
 class Sink(Broker, Switched):

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from shared.contract import RETRY_AFTER_SECONDS, Reason
 from shared.errors import Later, Never, Trouble
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,10 @@ def judge(table: Sequence[Row], code: int | str, message: str, backend: str, ret
         case Means.TRANSIENT:
             raise Trouble(said, retry_after)
         case Means.CONFIGURATION:
+            metrics.HELD.labels(backend, "configuration").inc()
             log.error("held, and no batch can mend it; check the backend's settings and this function's: %s", said)
             raise Trouble(said, retry_after)
         case Means.UNKNOWN:
+            metrics.HELD.labels(backend, "unknown").inc()
             log.error("held, since nobody knows what this answer means: %s", said)
             raise Later(said, retry_after)

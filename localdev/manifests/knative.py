@@ -19,6 +19,8 @@ RETRIES: Final = 1320
 """Linear backoff waits 0.1 s, 0.2 s, …: a day in all, and 132 s at most until it is seen that the sink is back."""
 DEAD_LETTER_RETRIES: Final = 5000
 """Fourteen and a half days, longer than the topic keeps a letter: there is nobody behind dead_letter."""
+GRPC_METRICS_PORT: Final = 9464
+"""METRICS_PORT of stack/image/Dockerfile."""
 ANSWER_SECONDS: Final = 60
 """For one delivery, as our own trigger has it."""
 
@@ -45,7 +47,7 @@ def service(row: Row) -> dict[str, Any]:
         "metadata": {"name": row.host, "namespace": NAMESPACE, "labels": {"networking.knative.dev/visibility": "cluster-local"}},
         "spec": {
             "template": {
-                "metadata": {"annotations": {f"autoscaling.knative.dev/{name}": str(value) for name, value in scaling.items()}},
+                "metadata": {"annotations": {f"autoscaling.knative.dev/{name}": str(value) for name, value in scaling.items()} | _metrics(row)},
                 "spec": {
                     "serviceAccountName": "object-store" if "S3_BUCKET" in row.settings else "functions",
                     "automountServiceAccountToken": False,
@@ -57,6 +59,11 @@ def service(row: Row) -> dict[str, Any]:
             }
         },
     }
+
+
+def _metrics(row: Row) -> dict[str, str]:
+    """Where `/metrics` is, for stack/knative/monitoring/scrape.yml and whoever else goes by these annotations."""
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(GRPC_METRICS_PORT if row.is_grpc else 8080)}
 
 
 def _container(row: Row) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from localdev import processes
 from localdev.service import Service
-from localdev.supervisor import state
-from localdev.supervisor.board import Board, State
+from localdev.supervisor import metrics, state
+from localdev.supervisor.board import Board, State, Status
 from localdev.supervisor.reaper import Reaper
 from localdev.supervisor.unit import Unit
 
@@ -45,6 +45,10 @@ class Supervisor:
         for unit in self._units.values():
             unit.begin(self._installs)
         threading.Thread(target=self._keep_publishing, name="publisher", daemon=True).start()
+
+    def statuses(self) -> dict[str, Status]:
+        """How every service is doing."""
+        return self._board.statuses()
 
     def obey(self) -> None:
         """End the services that are to be held, start those that no longer are, and give another chance to those that wait for a person."""
@@ -85,8 +89,11 @@ class Supervisor:
             state.publish(os.getpid(), self._tries, self._board.statuses())
 
 
-def run(services: Iterable[Service]) -> None:
-    """Be the supervisor until told to stop. Never returns: installations may still be running on threads that cannot be ended."""
+def run(services: Iterable[Service], metrics_port: int | None = None) -> None:
+    """Be the supervisor until told to stop. Never returns: installations may still be running on threads that cannot be ended.
+
+    `metrics_port`: of loopback, where to tell how the services are; None tells nobody.
+    """
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", force=True)
     requests = _signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     lock = state.acquire("supervisor", seconds=2)
@@ -95,6 +102,8 @@ def run(services: Iterable[Service]) -> None:
         sys.exit(0)
     supervisor = Supervisor(services, _start_reaper())
     supervisor.start()
+    if metrics_port:
+        metrics.serve(metrics_port, supervisor.statuses)
     while os.read(requests, 1)[0] == signal.SIGHUP:
         supervisor.obey()
     log.info("stopping")

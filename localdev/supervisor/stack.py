@@ -1,12 +1,12 @@
-"""Everything that `./task up` runs: backends, functions, trigger, gateway; and what is done once broker and database are up."""
+"""Everything that `./task up` runs: backends, functions, trigger, gateway, monitoring; and what is done once broker and database are up."""
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from localdev import backends, functions, opensearch_setup, processes, seed, topics
+from localdev import backends, functions, monitoring, opensearch_setup, processes, seed, topics
 from localdev.paths import ROOT, local
 from localdev.ports import ports
 from localdev.service import Service
@@ -17,7 +17,7 @@ def services() -> list[Service]:
     at = {name: f"http://127.0.0.1:{ports()[name]}" for name in ("TRIGGER_PORT", "GATEWAY_PORT")}
     trigger = _ours("trigger", processes.answers(f"{at['TRIGGER_PORT']}/readyz"), after=("kafka",))
     gateway = _ours("gateway", processes.answers(f"{at['GATEWAY_PORT']}/", status=404))  # no route leads there
-    return [*map(_with_set_up, backends.services()), *functions.services(), trigger, gateway]
+    return [*map(_with_set_up, backends.services()), *functions.services(), trigger, gateway, monitoring.service()]
 
 
 def _with_set_up(service: Service) -> Service:
@@ -46,22 +46,21 @@ def _ours(name: str, ready: Callable[[], bool], after: tuple[str, ...] = ()) -> 
 
 def _migrate_and_seed() -> None:
     seed.migrate()
-    write_demo(*seed.seed())
+    write_demo(seed.seed())
 
 
-def write_demo(tenants: list[dict[str, Any]], users: Sequence[dict[str, Any]] = ()) -> None:
+def write_demo(accounts: Mapping[str, Any]) -> None:
     """`demo.json`: where everything is and who may use it (design, section 5). Tokens are in it, so it is for the owner alone.
 
-    `users`: those beside each tenant's own.
+    `accounts`: as `seed` makes them.
     """
     urls = backends.urls()
     names = ("kafka", "loki", "prometheus", "tempo", "opensearch", "postgres")
     demo = {
         "gateway": f"http://127.0.0.1:{ports()['GATEWAY_PORT']}",
         "functions": {function.name: function.url for function in functions.catalogue()},
-        "backends": {name: urls[name] for name in names},
-        "tenants": tenants,
-        "users": list(users),
+        "backends": {name: urls[name] for name in names} | {"monitoring": monitoring.url()},
+        **accounts,
     }
     new = local() / "demo.json.new"
     new.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Every metric of the trigger, once."""
+"""Every metric of the trigger, once; those of lag are measured when asked for (lag.py)."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -10,4 +10,3 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("obstack_trigger_in_flight_records", "Records being delivered, waiting for a retry included.", ["function"])
 PAUSED = Gauge("obstack_trigger_paused_partitions", "Partitions not read at the moment, since enough of their records wait here.", ["function"])
-LAG = Gauge("obstack_trigger_lag_records", "End of the partition less the committed offset.", ["group", "topic", "partition"])

@@ -15,12 +15,12 @@ from shared.codecs.compression import unsnappy
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
 
 PAGE = """\
-# HELP obstack_trigger_lag_records End of the partition less the committed offset.
-# TYPE obstack_trigger_lag_records gauge
-obstack_trigger_lag_records{group="sink-loki",partition="0",topic="telemetry.logs"} 7.0
-obstack_trigger_lag_records{group="sink-loki",partition="1",topic="telemetry.logs"} 3.0
-obstack_trigger_lag_records{group="sink-prom",partition="0",topic="telemetry.metrics"} 0.0
-obstack_trigger_lag_records{group="dead-letter",partition="0",topic="telemetry.dead-letters"} 5.0
+# HELP obstack_group_lag_records End of the partition less the committed offset, or its beginning.
+# TYPE obstack_group_lag_records gauge
+obstack_group_lag_records{group="sink-loki",partition="0",topic="telemetry.logs"} 7.0
+obstack_group_lag_records{group="sink-loki",partition="1",topic="telemetry.logs"} 3.0
+obstack_group_lag_records{group="sink-prom",partition="0",topic="telemetry.metrics"} 0.0
+obstack_group_lag_records{group="dead-letter",partition="0",topic="telemetry.dead-letters"} 5.0
 """
 
 

@@ -216,11 +216,11 @@ def test_function_that_comes_up_late_gets_everything(bench: Bench) -> None:
     sent = bench.publish(5)
     port = bench.start()
     until(lambda: len(bench.sink.tries) == PARTITIONS)
-    assert bench.metric(port, "obstack_trigger_lag_records") == 20
+    assert bench.metric(port, "obstack_group_lag_records") == 20
     assert bench.metric(port, "obstack_trigger_in_flight_records") == PARTITIONS
     bench.sink.answer = lambda _: 204
     until(lambda: bench.sink.bodies() == sent)
-    until(lambda: bench.metric(port, "obstack_trigger_lag_records") == 0)
+    until(lambda: bench.metric(port, "obstack_group_lag_records") == 0)
     assert bench.metric(port, "obstack_trigger_retries_total") >= PARTITIONS
 
 

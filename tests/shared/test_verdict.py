@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.contract import Reason
 from shared.errors import Later, Never, Trouble
@@ -64,3 +65,19 @@ def test_configuration_and_the_unknown_are_held_loudly(code: int | str, caplog: 
     with pytest.raises(Later):
         judge(TABLE, code, "page not found", "x")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize(("code", "means"), [(404, "configuration"), (302, "unknown")])
+def test_what_waits_for_a_person_is_counted(code: int, means: str) -> None:
+    """By an alert he hears of it."""
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("obstack_sink_held_answers_total", {"backend": "counted", "means": means}) or 0
+
+    before = counted()
+    with pytest.raises(Later):
+        judge(TABLE, code, "", "counted")
+    assert counted() == before + 1
+    with pytest.raises(Later):
+        judge(TABLE, 503, "", "counted")
+    assert counted() == before + 1

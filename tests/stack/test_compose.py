@@ -9,7 +9,7 @@ import yaml
 from check_jsonschema import main as check  # type: ignore[import-untyped]
 from click.testing import CliRunner
 
-from localdev import compose, topics
+from localdev import compose, functions, monitoring, topics
 from localdev.backends import prometheus, s3, tempo
 from localdev.paths import STACK
 from localdev.seed import _TENANTS
@@ -17,7 +17,7 @@ from localdev.seed import _TENANTS
 FILE = STACK / "compose.yaml"
 TEXT = FILE.read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-CATALOGUE: dict[str, dict[str, Any]] = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+CATALOGUE: dict[str, dict[str, Any]] = functions.described()
 PORTS = dict(line.split("=", 1) for line in (STACK / "ports.env").read_text().splitlines() if "=" in line and not line.startswith("#"))
 ADMIN = "admin"  # runs only when it is called
 ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no" and name != ADMIN}
@@ -41,7 +41,7 @@ def test_function_has_its_settings_and_its_own_image(name: str) -> None:
 
 def test_all_else_that_the_stack_needs_is_there() -> None:
     rest = SERVICES.keys() - {name.replace("_", "-") for name in CATALOGUE}
-    backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio"}
+    backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio", "monitoring"}
     assert rest == backends | ONCE | {ADMIN, "kong", "grafana", "trigger"}
     assert {"topics", "migrations", "accounts", "opensearch-setup", "bucket"} == ONCE
 
@@ -91,7 +91,7 @@ def test_only_gateway_and_grafana_are_published_and_on_loopback() -> None:
 def test_addresses_name_services_and_their_ports() -> None:
     """Whatever a service is told to call, there is one of that name that listens there."""
     listening = {"redpanda": 9092, "postgres": 5432, "minio": 9000, "prom-label-proxy": 9091, "tempo-otlp": 4327}
-    listening |= {"loki": 3100, "prometheus": 9090, "tempo": 3200, "opensearch": 9200}
+    listening |= {"loki": 3100, "prometheus": 9090, "monitoring": 9090, "tempo": 3200, "opensearch": 9200}
     for service in SERVICES.values():
         for host, port in re.findall(
             r"(?:@|://|^)([a-z][a-z-]+):(\d+)", "\n".join(map(str, service["environment"].values())) if "environment" in service else ""
@@ -130,6 +130,20 @@ def test_values_are_the_laptops() -> None:
     assert {topic.config["retention.ms"] for topic in customers} == {str(int(default) * 3_600_000)}
 
 
+def test_operators_prometheus_is_the_laptops() -> None:
+    """Its configuration is made of the same template (tests/stack/test_alerts.py)."""
+    assert set(monitoring.RETENTION) <= set(SERVICES["monitoring"]["command"])
+    assert SERVICES["monitoring"]["image"] == SERVICES["prometheus"]["image"]
+    assert SERVICES["monitoring"]["environment"] == monitoring.service().env()
+
+
+def test_operators_prometheus_asks_services_that_are_there() -> None:
+    jobs = yaml.safe_load((STACK / "prometheus" / "compose.yml").read_text())["scrape_configs"]
+    hosts = {target.partition(":")[0] for job in jobs for static in job["static_configs"] for target in static["targets"]}
+    assert {name.replace("_", "-") for name, row in CATALOGUE.items() if not row.get("optional")} < hosts
+    assert hosts - {"localhost"} <= SERVICES.keys()
+
+
 def test_retention_spares_dead_letters() -> None:
     kept = {topic.name: topics._kept_for(topic, 1).config["retention.ms"] for topic in topics.declared()}
     assert kept.pop("telemetry.dead-letters") == "1209600000"
@@ -145,3 +159,7 @@ def test_grafana_reads_each_tenant_by_its_own_token() -> None:
         assert {source["type"] for source in own} == {"loki", "prometheus", "tempo"}
         assert {source["secureJsonData"]["basicAuthPassword"] for source in own} == {f"$__file{{/accounts/tenant-{number}.token}}"}
     assert len(sources) == 3 * len(_TENANTS)
+
+
+def test_the_operators_are_the_tenant_that_is_seeded() -> None:
+    assert SERVICES["query"]["environment"]["PLATFORM_TENANT_ID"] == functions.PLATFORM_TENANT_ID

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from localdev import functions, image
 from localdev.functions import Function
@@ -18,7 +17,7 @@ from tests.waiting import until
 MEGABYTES, PLATFORM_MEGABYTES = 150, 170
 """The second has SQLAlchemy and an S3 client, and is started for no request."""
 STAGES = image.stages()
-NAMES = sorted(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
+NAMES = sorted(functions.described())
 # Nobody listens there: a function starts all the same, and its answers say what is away.
 SETTINGS = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -31,6 +30,11 @@ SETTINGS = {
     "TEMPO_OTLP_ENDPOINT": "127.0.0.1:1",
     "TEMPO_WAL_SECONDS": "0.5",
     "OPENSEARCH_URL": "http://127.0.0.1:1",
+    "PLATFORM_TENANT_ID": "0b57ac00-0000-4000-8000-000000000001",
+    "OPERATIONS_PROMETHEUS_URL": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20obs_x",
+    "TRACE_RATIO": "1",
     "SESSION_SECRET": "0123456789abcdef0123456789abcdef",
     "S3_BUCKET": "obstack",
     "S3_ENDPOINT_URL": "http://127.0.0.1:1",

@@ -12,7 +12,7 @@ import yaml
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from localdev import topics
+from localdev import monitoring, topics
 from localdev.gateway import schema
 from localdev.install import servers
 from localdev.manifests import knative, kong, openfaas
@@ -54,7 +54,7 @@ def container(service: dict[str, Any]) -> dict[str, Any]:
     return dict(only)
 
 
-@pytest.mark.parametrize("path", ["knative/base/jobs.yaml", "openfaas/trigger.yaml"])
+@pytest.mark.parametrize("path", ["knative/base/jobs.yaml", "knative/monitoring/lag.yaml", "openfaas/trigger.yaml"])
 def test_files_written_by_hand_name_the_platform_image_that_the_generator_would(path: str) -> None:
     named = set(re.findall(r"^ *(?:- )?image: (\S*/platform:\S+)$", (STACK / path).read_text(), re.MULTILINE))
     assert named == {platform_image()}
@@ -229,3 +229,43 @@ def test_kong_is_otherwise_the_laptops_and_keeps_nobody_awake() -> None:
 
 def test_kong_of_a_cluster_is_closed_by_the_same_line() -> None:
     assert (STACK / "knative" / "kong" / "kong.yml").read_text().count("&closed false") == 1
+
+
+def test_monitoring_fits_its_schema_and_the_rest() -> None:
+    """Applied beside an overlay: its objects are none of an overlay's, and the broker is the same."""
+    made, overlay = render("monitoring"), render("prod")
+    assert {(one["kind"], one["metadata"]["name"]) for one in made} == {
+        ("ConfigMap", "telemetry-alerts"),
+        ("ConfigMap", "telemetry-scrape"),
+        ("Deployment", "lag"),
+        ("NetworkPolicy", "functions-from-prometheus"),
+        ("NetworkPolicy", "lag-from-prometheus"),
+    }
+    assert not {(one["kind"], one["metadata"]["name"]) for one in made} & {(one["kind"], one["metadata"]["name"]) for one in overlay}
+    for one in made:
+        kubernetes_validate.validate(one, "1.34", strict=True)
+    assert of(made, "ConfigMap")["telemetry-alerts"]["data"] == {"alerts.yml": (STACK / "prometheus" / "alerts.yml").read_text()}
+    (lag,) = of(made, "Deployment")["lag"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": knative.BROKER} in lag["env"]
+    assert lag["command"] == ["python", "-m", "localdev.trigger.lag"]
+
+
+def test_prometheus_is_let_in_where_pods_say_that_they_tell_metrics(prod: Objects) -> None:
+    policies = of(render("monitoring"), "NetworkPolicy")
+    (rule,) = policies["functions-from-prometheus"]["spec"]["ingress"]
+    annotated = {service["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] for service in of(prod, "Service").values()}
+    assert {str(port["port"]) for port in rule["ports"]} == annotated
+    assert all({"namespaceSelector", "podSelector"} == set(peer) for peer in rule["from"])
+
+
+def test_scraped_jobs_and_functions_have_the_names_that_the_rules_use() -> None:
+    jobs = {job["job_name"]: job for job in yaml.safe_load((STACK / "knative" / "monitoring" / "scrape.yml").read_text())["scrape_configs"]}
+    # A cluster has its own ways to see processes, and Prometheus adds itself.
+    assert set(jobs) == {"functions", "certificates", *monitoring.JOBS} - {"supervisor", "monitoring"}
+    renamed = [rule for rule in jobs["functions"]["relabel_configs"] if rule.get("target_label") == "function" and "regex" in rule]
+    for row in functions():
+        name = row.host
+        for rule in renamed:
+            if match := re.fullmatch(rule["regex"], name):
+                name = "_".join(match.groups())
+        assert name == row.name

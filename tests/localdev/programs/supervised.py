@@ -1,6 +1,7 @@
-"""A supervisor of the services described in a JSON file, for the tests of localdev."""
+"""A supervisor of the services described in a JSON file, for the tests of localdev. It tells its metrics on METRICS_PORT, if that is set."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -44,4 +45,4 @@ def service(row: dict[str, Any]) -> Service:
 
 
 if __name__ == "__main__":
-    run([service(row) for row in json.loads(Path(sys.argv[1]).read_text())])
+    run([service(row) for row in json.loads(Path(sys.argv[1]).read_text())], int(os.environ.get("METRICS_PORT", "0")) or None)
