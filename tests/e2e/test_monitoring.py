@@ -51,14 +51,11 @@ def test_bounds_of_the_aims_are_buckets(stack: Stack) -> None:
     """As they are stored: `le` is text. A sink tells its age's buckets once it has stored something."""
     batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "watched"}}]}]}]}
     httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": stack.tenants[0]["token"]}).raise_for_status()
-    for bound in ("5.0", "15.0"):
-        until(
-            lambda bound=bound: (
-                {"sink_loki", "sink_opensearch"} <= {one["function"] for one in query(stack, f'obstack_sink_age_seconds_bucket{{le="{bound}"}}')}
-            ),
-            60,
-            f"both sinks' buckets for {bound} s",
-        )
+
+    def stored(bound: str) -> set[str]:
+        return {one["function"] for one in query(stack, f'obstack_sink_age_seconds_bucket{{le="{bound}"}}')}
+
+    until(lambda: {"sink_loki", "sink_opensearch"} <= stored("5.0") & stored("15.0"), 60, "both sinks' buckets")
 
 
 def test_stopped_backend_is_told_of_until_it_is_back(stack: Stack) -> None:
