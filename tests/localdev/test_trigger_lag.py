@@ -31,7 +31,17 @@ class Topic:
     def __init__(self, broker: str) -> None:
         self.name, self.broker = f"lag-{uuid4()}", broker
         self._producer = Producer({"bootstrap.servers": broker})
-        AdminClient({"bootstrap.servers": broker}).create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
+        self._admin = AdminClient({"bootstrap.servers": broker})  # lives as long as its answers are waited for
+        self._admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        """As retention does."""
+        place = TopicPartition(self.name, partition, offset)
+        assert self._admin.delete_records([place])[place].result().low_watermark == offset
+
+    def groups(self) -> set[str]:
+        """All that the broker knows."""
+        return {group.group_id for group in self._admin.list_consumer_groups().result().valid}
 
     def publish(self, partition: int, age: float, count: int = 1) -> None:
         """Records that were written so many seconds ago, by their timestamps."""
@@ -101,8 +111,7 @@ def test_records_that_retention_has_removed_are_not_waited_for(topic: Topic) -> 
     """What a late group may still read counts."""
     topic.publish(0, age=900)
     topic.publish(0, age=300)
-    deleted = AdminClient({"bootstrap.servers": topic.broker}).delete_records([TopicPartition(topic.name, 0, 1)])
-    assert [one.result().low_watermark for one in deleted.values()] == [1]
+    topic.delete_before(0, 1)
     lag = topic.lag("nobody")
     assert values(lag, "group_lag_records")["nobody", "0"] == 1
     until(lambda: values(lag, "group_lag_seconds").get(("nobody", "0")) == pytest.approx(300, abs=60), what="the age of what is left")
@@ -121,8 +130,7 @@ def test_looking_leaves_no_group_behind(topic: Topic) -> None:
     topic.publish(0, age=500)
     lag = topic.lag("nobody")
     until(lambda: ("nobody", "0") in values(lag, "group_lag_seconds"), what="the record's age")
-    groups = AdminClient({"bootstrap.servers": topic.broker}).list_consumer_groups().result()
-    assert not {"nobody", "obstack-lag"} & {group.group_id for group in groups.valid}
+    assert not {"nobody", "obstack-lag"} & topic.groups()
 
 
 def test_broker_that_is_away_leaves_lag_out() -> None:
