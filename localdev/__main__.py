@@ -1,6 +1,7 @@
 """`python -m localdev`: the stack on this machine. `./task` calls it; `--help` explains each command."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from rich.console import Console
 from localdev import compose, functions
 from localdev.paths import local
 from localdev.ports import ports
+from localdev.status import picture, show
 from localdev.supervisor import control, state
-from localdev.supervisor.board import State
 from localdev.supervisor.display import for_terminal, table
 
 EXAMPLES = """\
@@ -80,14 +81,18 @@ def start(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def status(_: argparse.Namespace) -> int:
-    """Show every service; exit code 0 if and only if all are ready."""
+def status(arguments: argparse.Namespace) -> int:
+    """Show every service, each sink's lag and rates, letters, switches and last errors; exit code 0 if and only if all services are ready."""
     now = state.snapshot()
     if now is None:
-        print("Nothing runs. ./task up starts it.")
+        print("null" if arguments.json else "Nothing runs. ./task up starts it.")
         return 1
-    Console().print(table(now.services))
-    return 0 if all(status.state is State.READY for status in now.services.values()) else 1
+    seen = picture.take(now)
+    if arguments.json:
+        print(json.dumps(seen.as_json(), indent=1))
+    else:
+        show.show(seen, Console())
+    return 0 if seen.ready else 1
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -116,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--timeout", type=float, default=float("inf"), metavar="SECONDS", help="give up waiting; the stack goes on (default: never)")
         if command in (stop, start):
             sub.add_argument("names", nargs="+", metavar="NAME", help="a service, as ./task status names it")
+        if command is status:
+            sub.add_argument("--json", action="store_true", help="all of it for programs: null for what could not be asked")
         if command is logs:
             sub.add_argument("name", nargs="?", help="a service, or supervisor, or install-…")
             sub.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")

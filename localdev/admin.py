@@ -1,51 +1,103 @@
-"""What `./task tokens`, `tenants` and `users` share: the laptop's PostgreSQL, a tenant by its name, tables on the terminal, errors that name the remedy."""
+"""What the commands for operators share: where they work, a tenant by its name, tables on the terminal, errors that name the remedy."""
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from localdev import backends
+from localdev import backends, compose
 from shared import tokens
 from shared.database import Connection
 from shared.errors import Refused
+
+Work = Callable[[Connection, argparse.Namespace], Awaitable[None]]
+
+HELP: Final = """which database:
+  DATABASE_URL, as postgresql://role:password@host/database; without it that of the stack which ./task up has started here, be it of processes or containers
+"""
 
 
 class Failure(Exception):
     """What to tell whoever called."""
 
 
-def run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str] | None = None) -> int:
-    """`work` in one transaction; its exit code. `url`: of another database than the laptop's."""
+def parser(name: str, description: str | None, epilog: str = HELP) -> argparse.ArgumentParser:
+    """That of `./task NAME`; `epilog`: how the environment says where it works."""
+    return argparse.ArgumentParser(prog=f"./task {name} --", description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def main(
+    name: str,
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None,
+    places: Sequence[str] = ("DATABASE_URL",),
+) -> int:
+    """The programme `./task NAME`; its exit code.
+
+    Where the stack runs in containers it does its work in one of them, for nothing there is published. `places`: variables that name another stack than this
+    machine's.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser.parse_args(words)
     try:
-        asyncio.run(_run(work, arguments, url or backends.postgres_url))
-    except Refused as refused:
-        print(refused.detail, file=sys.stderr)
-    except psycopg.OperationalError as error:
-        print(f"PostgreSQL can't be reached: {error}\n./task up starts it.", file=sys.stderr)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        print(f"The database is older than this checkout: {error}\n./task up brings it up to date.", file=sys.stderr)
+        if not any(map(os.environ.get, places)) and compose.runs():
+            return compose.admin(f"localdev.{name.replace('-', '_')}", words)
+        return run(arguments)
     except Failure as failure:
         print(failure, file=sys.stderr)
-    else:
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; the same command again does no harm.", file=sys.stderr)
+        return 130
+
+
+def in_database(work: Work) -> Callable[[argparse.Namespace], int]:
+    """`work` in one transaction, for `main`. Raises Failure."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            asyncio.run(_run(work, arguments))
+        except Refused as refused:
+            raise Failure(refused.detail) from None
+        except psycopg.OperationalError as error:
+            raise Failure(f"PostgreSQL can't be reached: {error}\n{'DATABASE_URL says where it is.' if _named() else './task up starts it.'}") from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Failure(f"PostgreSQL doesn't let this role: {error}\nThe owner of the tables, as for ./task migrate, may.") from None
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise Failure(f"The database is older than this checkout: {error}\n./task {'migrate' if _named() else 'up'} brings it up to date.") from None
         return 0
-    return 1
+
+    return run
 
 
-async def _run(work: Callable[[Connection, argparse.Namespace], Awaitable[None]], arguments: argparse.Namespace, url: Callable[[], str]) -> None:
+async def _run(work: Work, arguments: argparse.Namespace) -> None:
     try:
-        place = url()
-    except OSError:
-        raise Failure("PostgreSQL was never started here: ./task up") from None
-    async with await psycopg.AsyncConnection.connect(place, connect_timeout=3) as connection:
+        connection = await psycopg.AsyncConnection.connect(database_url(), connect_timeout=3)
+    except psycopg.ProgrammingError:
+        raise Failure("DATABASE_URL can't be read; it should be like postgresql://role:password@host/database") from None  # unshown: a password may be in it
+    async with connection:
         await work(connection, arguments)
+
+
+def database_url() -> str:
+    """That of DATABASE_URL, else the laptop's. Raises Failure where none was ever started."""
+    try:
+        return _named() or backends.postgres_url()
+    except OSError:
+        raise Failure("PostgreSQL was never started here: ./task up. DATABASE_URL names another one.") from None
+
+
+def _named() -> str | None:
+    return os.environ.get("DATABASE_URL")
 
 
 async def tenant_id(connection: Connection, named: str) -> str:

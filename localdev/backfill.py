@@ -170,7 +170,7 @@ def _rate(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task backfill --", description=__doc__, epilog=where.HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = admin.parser("backfill", __doc__, where.HELP)
     parser.add_argument("--sink", required=True, metavar="NAME", help="which: sink_opensearch, or opensearch for short")
     parser.add_argument(
         "--from", dest="begin", required=True, type=feed.moment, metavar="WHEN", help="came in then or later: 2h (ago), 2026-11-24, 2026-11-24T10:30Z"
@@ -198,14 +198,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
-    try:
-        return asyncio.run(_run(_parser().parse_args(argv)))
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the same command again does no harm.", file=sys.stderr)
-        return 130
+    return admin.main("backfill", _parser(), lambda arguments: asyncio.run(_run(arguments)), argv, where.NAMES)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from localdev.paths import STACK, local
@@ -62,6 +63,12 @@ def runs() -> bool:
         return False
     listed = subprocess.run(_command("ps", "--quiet"), env=_environment(), capture_output=True, text=True, check=False)
     return listed.returncode == 0 and bool(listed.stdout.strip())
+
+
+def admin(module: str, words: Sequence[str]) -> int:
+    """A command for operators in a container of the stack; its exit code."""
+    terminal = () if sys.stdin.isatty() else ("-T",)
+    return _compose("run", "--rm", "--no-deps", *terminal, "admin", "python", "-m", module, *words, with_functions="sink_archive")
 
 
 def _compose(*arguments: str, with_functions: str) -> int:

@@ -208,9 +208,7 @@ COMMANDS: dict[str, Callable[[ObjectStore, argparse.Namespace], Awaitable[int]]]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="./task dead-letters --", description=__doc__, epilog=where.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = admin.parser("dead-letters", __doc__, where.HELP)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -251,11 +249,7 @@ def _filtered(arguments: argparse.Namespace) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    try:
-        return asyncio.run(_run(_parser().parse_args(argv)))
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
+    return admin.main("dead-letters", _parser(), lambda arguments: asyncio.run(_run(arguments)), argv, where.NAMES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`./task flags -- …`: switch ingest or a sink off and on again, for all tenants or for one. DATABASE_URL says which database, else it is the laptop's.
+"""`./task flags -- …`: switch ingest or a sink off and on again, for all tenants or for one.
 
 The functions notice within 10 s. Of several flags that a tenant's data meets the strictest counts. Without a row a function's own setting counts (INGEST,
 LOKI_WRITES, …), which is on unless somebody has set it.
@@ -16,12 +16,11 @@ examples:
 """
 
 import argparse
-import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from localdev import admin, backends
+from localdev import admin
 from shared.contract import Flag
 from shared.database import Connection
 
@@ -60,7 +59,7 @@ async def unset(connection: Connection, arguments: argparse.Namespace) -> None:
     await _show(connection)
 
 
-COMMANDS: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[None]]] = {"list": list_, "set": set_, "unset": unset}
+COMMANDS: dict[str, admin.Work] = {"list": list_, "set": set_, "unset": unset}
 
 
 async def _tenant(connection: Connection, arguments: argparse.Namespace) -> str | None:
@@ -91,8 +90,12 @@ def _flag(text: str) -> Flag:
         raise argparse.ArgumentTypeError(f"{text!r} is no flag; there are: {', '.join(Flag)}") from None
 
 
+async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
+    await COMMANDS[arguments.command](connection, arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task flags --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = admin.parser("flags", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -106,14 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _url() -> str:
-    return os.environ.get("DATABASE_URL") or backends.postgres_url()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    arguments = _parser().parse_args(argv)
-    return admin.run(COMMANDS[arguments.command], arguments, _url)
+    return admin.main("flags", _parser(), admin.in_database(_run), argv)
 
 
 if __name__ == "__main__":

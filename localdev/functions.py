@@ -19,17 +19,43 @@ from localdev import backends, processes, topics
 from localdev.backends import loki, opensearch, prometheus, s3, tempo
 from localdev.paths import ROOT, STACK, local
 from localdev.ports import ports
+from localdev.rows import rows
 from localdev.service import Service
+from shared import tokens
+from shared.contract import OTLP_PREFIX
 
 
 def session_secret() -> str:
     """What users' sessions are signed with: made once per `.local`, so that they outlive a restart; for the owner's eyes only."""
-    path = local() / "session-secret"
+    return _kept("session-secret", lambda: secrets.token_hex(32))
+
+
+def _kept(name: str, make: Callable[[], str]) -> str:
+    path = local() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        path.write_text(make())
     return path.read_text()
+
+
+KEYS = "kind port metrics_port websockets traces settings optional every trigger"
+"""Of a row."""
+
+PLATFORM_TENANT_ID = "0b57ac00-0000-4000-8000-000000000001"
+"""Of the tenant that `seed` makes for those who run the pipeline; the same everywhere, so that the containers' file can name it."""
+
+TRACE_RATIO = 0.05
+"""Of the laptop's requests."""
+
+
+def platform_token() -> str:
+    """With which functions send their spans: made once per `.local`, before there is a database to put it into; for the owner's eyes only."""
+    return _kept("platform-token", tokens.create)
+
+
+def _otlp_headers() -> str:
+    return f"authorization=Bearer%20{platform_token()}"
 
 
 WITH = "OBSTACK_WITH"
@@ -45,6 +71,11 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "TEMPO_OTLP_ENDPOINT": tempo.otlp,
     "TEMPO_WAL_SECONDS": lambda: tempo.WAL_SECONDS,
     "OPENSEARCH_URL": opensearch.url,
+    "OPERATIONS_PROMETHEUS_URL": lambda: f"http://127.0.0.1:{ports()['MONITORING_PORT']}",  # localdev/monitoring, which scrapes what is listed here
+    "PLATFORM_TENANT_ID": lambda: PLATFORM_TENANT_ID,
+    "OTEL_EXPORTER_OTLP_ENDPOINT": lambda: f"http://127.0.0.1:{ports()['GATEWAY_PORT']}{OTLP_PREFIX}",
+    "OTEL_EXPORTER_OTLP_HEADERS": _otlp_headers,
+    "TRACE_RATIO": lambda: str(TRACE_RATIO),
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,
@@ -101,10 +132,16 @@ class Function:
         return self.name.replace("_", "-")
 
 
+def described() -> dict[str, dict[str, Any]]:
+    """The file's rows by name, each with all its settings. Raises KeyError, ValueError."""
+    path = STACK / "functions.yml"
+    tracing = yaml.safe_load(path.read_text())["tracing"]
+    return {name: {**row, "settings": [*row["settings"], *(tracing if row.get("traces") else ())]} for name, row in rows(path, "functions", KEYS).items()}
+
+
 def catalogue() -> list[Function]:
     """All functions that are on. Raises KeyError or ValueError for a row that isn't as the file's head says."""
-    rows = _switched_on(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
-    numbers = ports()
+    found, numbers = _switched_on(described()), ports()
     return [
         Function(
             name,
@@ -115,7 +152,7 @@ def catalogue() -> list[Function]:
             row.get("every"),
             row.get("websockets", False),
         )
-        for name, row in rows.items()
+        for name, row in found.items()
     ]
 
 
@@ -132,9 +169,9 @@ def _trigger(row: Mapping[str, object]) -> Trigger | None:
     match row:
         case {"kind": "http"} | {"kind": "grpc", "metrics_port": str()} | {"kind": "timer", "every": int() | float()}:
             return None
-        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered"}}:
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "ordered", **rest}} if not rest:
             return Trigger(tuple(topics), group, 1)
-        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "unordered", "in_flight": int(in_flight)}}:
+        case {"kind": "event", "trigger": {"topics": [*topics], "group": str(group), "ordering": "unordered", "in_flight": int(in_flight), **rest}} if not rest:
             return Trigger(tuple(topics), group, in_flight)
     raise ValueError(f"functions.yml: not a function: {row}")
 

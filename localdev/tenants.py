@@ -1,4 +1,4 @@
-"""`./task tenants -- …`: the laptop's tenants, their plans and what they sent. A name with spaces is quoted.
+"""`./task tenants -- …`: tenants, their plans and what they sent. A name with spaces is quoted.
 
 The functions notice a change within 30 s. `./task up` puts the demo's two tenants back on the plan `large`.
 
@@ -14,7 +14,7 @@ examples:
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.filesize import decimal
@@ -100,7 +100,7 @@ async def usage(connection: Connection, arguments: argparse.Namespace) -> None:
     admin.show(("day", "signal", "requests", "records", "bytes"), cells, ("requests", "records", "bytes"))
 
 
-COMMANDS: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[None]]] = {
+COMMANDS: dict[str, admin.Work] = {
     "list": list_,
     "plans": plans,
     "add": add,
@@ -145,8 +145,12 @@ def _days(text: str) -> int:
     return int(text)
 
 
+async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
+    await COMMANDS[arguments.command](connection, arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task tenants --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = admin.parser("tenants", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -163,8 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    arguments = _parser().parse_args(argv)
-    return admin.run(COMMANDS[arguments.command], arguments)
+    return admin.main("tenants", _parser(), admin.in_database(_run), argv)
 
 
 if __name__ == "__main__":

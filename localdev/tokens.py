@@ -1,4 +1,4 @@
-"""`./task tokens -- …`: the tokens of the laptop's tenants. A secret is printed once, when it is made, and can't be shown again.
+"""`./task tokens -- …`: the tenants' tokens. A secret is printed once, when it is made, and can't be shown again.
 
 examples:
   ./task tokens -- list --tenant "Acme Rockets"
@@ -78,7 +78,7 @@ async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task tokens --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = admin.parser("tokens", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    return admin.run(_run, _parser().parse_args(argv))
+    return admin.main("tokens", _parser(), admin.in_database(_run), argv)
 
 
 if __name__ == "__main__":

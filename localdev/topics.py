@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
@@ -26,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 
 from localdev.paths import STACK
 from localdev.ports import ports
+from localdev.rows import rows
 from shared import contract
 
 _SECONDS = 15.0
@@ -42,8 +42,8 @@ class Topic:
 
 def declared() -> list[Topic]:
     """The file's topics."""
-    rows = yaml.safe_load((STACK / "redpanda" / "topics.yml").read_text())["topics"]
-    return [Topic(name, row["partitions"], {key: str(value) for key, value in row["config"].items()}) for name, row in rows.items()]
+    found = rows(STACK / "redpanda" / "topics.yml", "topics", "partitions config")
+    return [Topic(name, row["partitions"], {key: str(value) for key, value in row["config"].items()}) for name, row in found.items()]
 
 
 def bootstrap_servers() -> str:

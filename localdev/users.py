@@ -1,4 +1,4 @@
-"""`./task users -- …`: the people who log in to the laptop's tenants. A password is asked for twice, or generated and shown once; it is never an argument.
+"""`./task users -- …`: the people who log in to the tenants. A password is asked for twice, or generated and shown once; it is never an argument.
 
 What is changed here, the query function knows within 5 s; another password, deactivate and remove end the user's sessions.
 
@@ -14,7 +14,7 @@ examples:
 import argparse
 import getpass
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import LiteralString
 
 from psycopg.types.json import Jsonb
@@ -88,7 +88,7 @@ async def remove(connection: Connection, arguments: argparse.Namespace) -> None:
     print(f"{arguments.email} is gone.")
 
 
-COMMANDS: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[None]]] = {
+COMMANDS: dict[str, admin.Work] = {
     "list": list_,
     "add": add,
     "password": password,
@@ -153,8 +153,12 @@ def _email(text: str) -> str:
     return email
 
 
+async def _run(connection: Connection, arguments: argparse.Namespace) -> None:
+    await COMMANDS[arguments.command](connection, arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="./task users --", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = admin.parser("users", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -173,8 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    arguments = _parser().parse_args(argv)
-    return admin.run(COMMANDS[arguments.command], arguments)
+    return admin.main("users", _parser(), admin.in_database(_run), argv)
 
 
 if __name__ == "__main__":

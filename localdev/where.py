@@ -10,7 +10,10 @@ from localdev import backends, topics
 from localdev.admin import Failure
 from localdev.backends import s3
 from localdev.functions import Function
-from shared.settings import ObjectStore, SinkUrls
+from shared.settings import ObjectStore, SinkUrls, faults
+
+NAMES: Final = ("SINK_URLS", "S3_BUCKET")
+"""Either of them means a cluster."""
 
 _Part = TypeVar("_Part", ObjectStore, SinkUrls)
 
@@ -21,6 +24,7 @@ HELP: Final = """in a cluster, whose places the environment names:
   KAFKA_BOOTSTRAP_SERVERS  for backfill
 
 SINK_URLS or S3_BUCKET means a cluster. Then this machine is used for nothing that is missing, so that no letter goes from the one to the sinks of the other.
+Without them it is the stack that ./task up has started here, be it of processes or containers.
 """
 
 
@@ -54,7 +58,7 @@ def remedy(what: str) -> str:
 
 
 def _in_a_cluster() -> bool:
-    return bool(os.environ.get("SINK_URLS") or os.environ.get("S3_BUCKET"))
+    return any(map(os.environ.get, NAMES))
 
 
 def _named(name: str, here: Callable[[], str]) -> str:
@@ -69,5 +73,4 @@ def _settings(part: type[_Part]) -> _Part:
     try:
         return part()
     except ValidationError as error:
-        faults = "; ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors(include_input=False))
-        raise Failure(f"The environment names places in a cluster, and not all that are needed, or not rightly: {faults}") from None
+        raise Failure(f"The environment names places in a cluster, and not all that are needed, or not rightly: {faults(error)}") from None

@@ -27,7 +27,7 @@ from shared.errors import Later, Refused
 from shared.flags import Flags
 from shared.publish import Publisher
 from shared.settings import Sink
-from shared.telemetry import logs, metrics
+from shared.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ class Delivery:
             raise Later(f"{self._sink} is switched to {switch}", flags.HOLD_SECONDS)
         counts = _counts(record.type)
         try:
-            died = await store(record)
+            with tracing.delivering(record.traceparent, record.topic, record.tenant_id, record.id):
+                died = await store(record)
         except Later as later:
             counts.postponed.inc()
             log.warning("postponed: %s", later)

@@ -9,15 +9,17 @@ Stateless towards the outside: a caller gets its answer only from the request th
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextvars import Context
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from shared.errors import Later, Never
-from shared.telemetry import metrics
+from shared.telemetry import metrics, tracing
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Waiting = tuple[Item, asyncio.Future[Result], Any]
+"""A thing, where its result goes, and the span that it came with, if it has one."""
 
 MOST_BYTES: Final = 512 * 1024
 """Of one shared request; what is larger than half of it goes by itself."""
@@ -25,13 +27,14 @@ MOST_BYTES: Final = 512 * 1024
 
 class Group(Generic[Key, Item, Result]):
     """`work(key, items)` sends items in one request and gives one result each, in order; an exception instead of a result is raised to that item's caller,
-    one that `work` raises to all callers, each its own copy. Work for several runs in an empty context: it is nobody's request. `size`: an item's bytes.
+    one that `work` raises to all callers, each its own copy. Work for several is nobody's request: it runs in an empty context, but for the trace that it is
+    part of. `size`: an item's bytes.
     """
 
     def __init__(self, work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | Exception]]], size: Callable[[Item], int]) -> None:
         self._work = work
         self._size = size
-        self._waiting: dict[Key, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._waiting: dict[Key, deque[Waiting[Item, Result]]] = {}
         """Of keys with a request under way: what goes into the next ones."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -41,7 +44,7 @@ class Group(Generic[Key, Item, Result]):
             return _result(*await self._results(key, [item]))
         if (queue := self._waiting.get(key)) is not None:
             future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-            queue.append((item, future))
+            queue.append((item, future, tracing.at_hand()))
             return await future
         self._waiting[key] = deque()
         try:
@@ -61,27 +64,27 @@ class Group(Generic[Key, Item, Result]):
 
     def _go_on(self, key: Key) -> None:
         """Send what has gathered; with nothing there, the key is free."""
-        queue, items, size = self._waiting[key], list[tuple[Item, asyncio.Future[Result]]](), 0
+        queue, items, size = self._waiting[key], list[Waiting[Item, Result]](), 0
         while queue and (not items or size + self._size(queue[0][0]) <= MOST_BYTES):
             items.append(queue.popleft())
             size += self._size(items[-1][0])
         if not items:
             del self._waiting[key]
             return
-        task = asyncio.get_running_loop().create_task(self._run(key, items), context=Context())
+        task = asyncio.get_running_loop().create_task(self._run(key, items), context=tracing.together([span for _, _, span in items]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, key: Key, items: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run(self, key: Key, items: Sequence[Waiting[Item, Result]]) -> None:
         # Whatever becomes of the work, a cancellation too, nobody is left waiting.
         results: Sequence[Result | Exception] = [Later("the request that this was part of was broken off") for _ in items]
         try:
-            results = await self._results(key, [item for item, _ in items])
+            results = await self._results(key, [item for item, _, _ in items])
         except Exception as error:  # noqa: BLE001 whatever it is, it is the callers'
             results = [_copy(error) for _ in items]
         finally:
             self._go_on(key)
-            for (_, future), result in zip(items, results, strict=True):
+            for (_, future, _), result in zip(items, results, strict=True):
                 if future.done():  # its caller is gone
                     continue
                 if isinstance(result, Exception):
@@ -121,6 +124,7 @@ def messages(send: Send[Key]) -> Group[Key, bytes, None]:
         try:
             await send(key, b"".join(parts))
         except Never:
+            metrics.BACKEND_RETRIES.labels("shared_refusal").inc()
             outcomes = await asyncio.gather(*(send(key, part) for part in parts), return_exceptions=True)
             return [outcome if outcome is None or isinstance(outcome, Exception) else RuntimeError(repr(outcome)) for outcome in outcomes]
         return [None] * len(parts)

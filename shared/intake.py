@@ -21,7 +21,7 @@ from shared.limits import Limiter
 from shared.publish import Publisher
 from shared.settings import Ingest
 from shared.signals import Signal
-from shared.telemetry import metrics
+from shared.telemetry import metrics, requests, tracing
 from shared.tenant import Tenant
 from shared.usage import Usage
 
@@ -55,6 +55,7 @@ class Batch:
     spread: bytes | None
     """What tells a sender whose records keep their order; None where order is nothing to anybody."""
     traceparent: str
+    """The request's header, unchecked."""
 
 
 class Intake:
@@ -67,12 +68,16 @@ class Intake:
         self._usage = usage
         self._topics = topics
 
-    async def tenant(self, headers: Mapping[str, str], scope: Scope) -> Tenant:
+    async def tenant(self, headers: Mapping[str, str], scope: Scope, signal: str = "") -> Tenant:
         """Whose request it is. Raises Refused (401, 403), Later; that also while ingest is switched off: the client keeps what it has."""
+        began = tracing.dice()
+        requests.begin(signal or scope)
         tenant = await self._tokens.tenant(headers, scope)
+        requests.begin(signal or scope, tenant.id)
+        tracing.came_in(f"ingest {signal or scope}", tenant.id, headers, began)
         if self._flags.of(tenant.id) is not Switch.ON:
             metrics.SWITCHED_OFF.inc()
-            raise Later("ingest is switched off", OFF_SECONDS)
+            raise Later("ingest is switched off", OFF_SECONDS, Reason.SWITCHED_OFF)
         return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:
@@ -105,11 +110,13 @@ class Intake:
     async def publish(self, tenant: Tenant, batch: Batch) -> None:
         """Return when all in-sync replicas have every part. Raises Later: then the client sends all of it again."""
         key = self._topics.gather(batch.topic, envelope.keys(tenant.id)) if batch.spread is None else envelope.key_of(tenant.id, batch.spread)
-        records = [envelope.new(tenant, batch.kind, batch.source, batch.topic, part, key=key, traceparent=batch.traceparent) for part in batch.parts]
-        if len(records) == 1:
-            await self._topics.publish(records[0])
-        else:
-            await asyncio.gather(*map(self._topics.publish, records))
+        with tracing.sending(batch.topic):
+            carried = tracing.carried(batch.traceparent)
+            records = [envelope.new(tenant, batch.kind, batch.source, batch.topic, part, key=key, traceparent=carried) for part in batch.parts]
+            if len(records) == 1:
+                await self._topics.publish(records[0])
+            else:
+                await asyncio.gather(*map(self._topics.publish, records))
         size = sum(map(len, batch.parts))
         accepted_records, accepted_bytes = _accepted(batch.signal)
         accepted_records.inc(batch.records)

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import functions_framework.aio as framework
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,8 +26,8 @@ from shared import garbage
 from shared.contract import Reason
 from shared.errors import Later, Refused
 from shared.memory import Memory
-from shared.settings import Settings
-from shared.telemetry import logs, metrics
+from shared.settings import Settings, faults
+from shared.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Function(Generic[Needs]):
         self._needs: Needs | None = None
         self._opening = asyncio.Lock()
         self._socket: SocketHandler[Needs] = _no_socket
-        self._memory = Memory(Settings().memory_bytes)
+        self._memory = Memory(_settings().memory_bytes)
         self._in_flight = 0
         metrics.IN_FLIGHT.set_function(lambda: self._in_flight)
 
@@ -60,17 +61,19 @@ class Function(Generic[Needs]):
             self._in_flight += 1
             try:
                 with self._memory.hold():
-                    return await handle(request, self._needs if self._needs is not None else await self.open())
+                    response = await handle(request, self._needs if self._needs is not None else await self.open())
             except (Refused, Later) as error:
-                return self._refuse(request, error)
+                response = self._refuse(request, error)
             except ClientDisconnect:
-                return Response(status_code=400)
+                response = Response(status_code=400)
             except Exception:  # a defect of ours: "later" keeps the data with whoever holds it
                 metrics.UNHANDLED.inc()
                 log.exception("unhandled error")
-                return self._refuse(request, Later("internal error"))
+                response = self._refuse(request, Later("internal error"))
             finally:
                 self._in_flight -= 1
+            tracing.end(response.status_code)
+            return response
 
         return cast(Handler, guarded)
 
@@ -85,6 +88,8 @@ class Function(Generic[Needs]):
             if self._needs is None:
                 settings = Settings()
                 logs.configure(settings.function_name, settings.log_level)
+                tracing.configure(settings)
+                metrics.tell_build(settings.function_name, settings.obstack_version)
                 self._opened = self._start()
                 self._needs = await self._opened.__aenter__()
                 garbage.collect_less()
@@ -95,6 +100,7 @@ class Function(Generic[Needs]):
         opened, self._opened, self._needs = self._opened, None, None
         if opened is not None:
             await opened.__aexit__(None, None, None)
+            await asyncio.to_thread(tracing.close)
 
     def app(self, module: str) -> ASGIApp:
         """The server's target: `module` is the caller's `__name__`, whose `handle` the framework serves."""
@@ -151,6 +157,10 @@ class Function(Generic[Needs]):
             if message["type"] == "lifespan.startup":
                 try:
                     await self.open()
+                except ValidationError as error:
+                    log.error("start failed: %s", told := faults(error))  # noqa: TRY400 the trace is of the settings' library
+                    await send({"type": "lifespan.startup.failed", "message": told})
+                    return
                 except Exception as error:  # a failed start must end the process, not the first request
                     log.exception("start failed")
                     await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
@@ -160,6 +170,14 @@ class Function(Generic[Needs]):
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _settings() -> Settings:
+    """Those that every function has. Ends the process when they are wrong: no server runs yet that could say so."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")
 
 
 async def _no_socket(_: Request, __: WebSocket, ___: Any) -> None:

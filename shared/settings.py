@@ -1,13 +1,14 @@
 """Environment → typed, frozen settings. The only file that reads the environment.
 
-A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no value printed.
+A function composes the parts that it needs; a wrong or missing value ends the start with all faults named and no secret printed.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from shared.contract import Flag, Switch
@@ -26,6 +27,27 @@ Taking = Annotated[Switch, BeforeValidator(_one_of(Flag.INGEST))]
 """Default of an ingest function's flag."""
 Writing = Annotated[Switch, BeforeValidator(_one_of(Flag.SINK_LOKI))]
 """Default of a sink's flag, whichever."""
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with which settings, by the names that the environment has: for whoever reads why a start ended.
+
+    Values aren't shown, but a switch's, and short ones where a number or one of some words should be: no secret is as short as those.
+    """
+    return "; ".join(map(_told, error.errors()))
+
+
+def _told(fault: ErrorDetails) -> str:
+    message, name = fault["msg"].removeprefix("Value error, "), ".".join(map(str, fault["loc"])).upper()
+    if fault["type"] in _HARMLESS and len(value := str(fault["input"])) <= _SHORT:
+        message = f"{value!r}: {message}"
+    return f"{name}: {message}" if name else message
+
+
+_HARMLESS: Final = frozenset({"int_parsing", "float_parsing", "greater_than", "greater_than_equal", "less_than", "less_than_equal", "literal_error"})
+"""pydantic's words for a number that isn't one, or isn't in its bounds, and for a word that is none of those allowed."""
+_SHORT: Final = 16
+
 
 MOUNTED = Path("/var/openfaas/secrets")
 """Where OpenFaaS puts a function's secrets, a file each; it has no other way to give one."""
@@ -58,9 +80,19 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *((Mounted(settings_cls, MOUNTED),) if MOUNTED.is_dir() else ()))
 
     function_name: str = "function"
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    obstack_version: str = "dev"
+    """The image's."""
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans of our own go, by OTLP/HTTP: usually this pipeline itself. Empty: none are made."""
+    otel_exporter_otlp_headers: SecretStr = SecretStr("")
+    """With the token of the platform's own tenant, as OpenTelemetry has it: `authorization=Bearer%20obs_…`."""
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """How many of the requests leave spans."""
+    platform_tenant_id: str = ""
+    """The platform's own tenant: it gets these spans, its own requests leave none, and its admins have the operators' view. Without it nobody has."""
 
 
 class Broker(Settings):
@@ -119,6 +151,8 @@ class Sessions(Database):
     prom_label_proxy_url: str
     tempo_url: str
     opensearch_url: str
+    operations_prometheus_url: str = ""
+    """The Prometheus that scrapes the pipeline itself, for that view; it is not the customers' store."""
 
 
 class Sink(Broker, Switched):

@@ -12,6 +12,7 @@ from yarl import URL
 from shared import memory
 from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Trouble
+from shared.telemetry import metrics, tracing
 
 _ONE_GO = 1024 * 1024
 CONNECT_SECONDS = 2.0
@@ -78,10 +79,16 @@ class Upstream:
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send bytes as they are. Raises Trouble when the backend can't be reached or doesn't answer in time."""
-        try:
-            return await self._post(path, body, headers)
-        except _Dropped:
-            return await self._post(path, body, headers)
+        with tracing.calling(f"POST {path}", self._name) as traceparent:
+            if traceparent:
+                headers = {**headers, tracing.HEADER: traceparent}
+            try:
+                answer = await self._post(path, body, headers)
+            except _Dropped:
+                metrics.BACKEND_RETRIES.labels("dropped_connection").inc()
+                answer = await self._post(path, body, headers)
+            tracing.note("http.response.status_code", answer.status)
+            return answer
 
     async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
@@ -101,10 +108,13 @@ class Upstream:
         Raises Trouble when the backend can't be reached, Slow when it is silent for longer than the timeout.
         """
         url = URL(self.url + path, encoded=True)
-        try:
-            return await self._session.request(method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _trouble(self._name, error) from error
+        with tracing.calling(method, self._name) as traceparent:
+            if traceparent:
+                headers = {**headers, tracing.HEADER: traceparent}
+            try:
+                return await self._session.request(method, url, data=body, headers=headers, allow_redirects=False, auto_decompress=False, timeout=self._unread)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise _trouble(self._name, error) from error
 
     async def read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         """The body of an answer that was opened, counted in the request's memory; closes it. Raises Trouble (broken off, over `most` bytes), Slow, Later."""

@@ -7,6 +7,7 @@ Source: OTLP specification 1.x, § OTLP/gRPC.
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from time import time_ns
 from typing import Any
@@ -16,17 +17,18 @@ import grpc.aio
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import start_http_server
+from pydantic import ValidationError
 
 from functions.ingest_otlp_grpc import answers
 from shared import garbage
 from shared.codecs import otlp
-from shared.contract import MAX_BODY_BYTES, Flag, Reason, Source
+from shared.contract import MAX_BODY_BYTES, Flag, Source
 from shared.errors import Later, Refused
 from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
-from shared.settings import GrpcServer
+from shared.settings import GrpcServer, faults
 from shared.signals import SIGNALS, Signal
-from shared.telemetry import logs, metrics
+from shared.telemetry import logs, metrics, requests, tracing
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class Export(grpc.GenericRpcHandler):
                     metrics.UNHANDLED.inc()
                     log.exception("unhandled error")
                     failure = Later("internal error")
-            metrics.REFUSED.labels(failure.reason if isinstance(failure, Refused) else Reason.UNAVAILABLE).inc()
+            tracing.end(failure.status if isinstance(failure, Refused) else 503)
+            requests.refused(failure)
             await context.abort(*answers.failure(failure))
             raise AssertionError("abort raises")
 
@@ -76,6 +79,8 @@ async def take(intake: Intake, row: Signal, body: bytes, metadata: dict[str, str
     await intake.admit(tenant, len(body))
     checked = await off_the_loop(len(body), lambda: otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns()))
     await intake.take(tenant, row, checked, Source.OTLP, metadata.get("traceparent", ""))
+    tracing.end(200)
+    requests.accepted()
     return row.answer(checked).SerializeToString()
 
 
@@ -83,6 +88,8 @@ async def serve() -> None:
     """Serve until SIGTERM; then take nothing new, finish what is under way, flush."""
     settings = GrpcServer()
     logs.configure(settings.function_name, settings.log_level)
+    tracing.configure(settings)
+    metrics.tell_build(settings.function_name, settings.obstack_version)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -100,7 +107,11 @@ async def serve() -> None:
         await stopped.wait()
         await checks.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
+    await asyncio.to_thread(tracing.close)
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    try:
+        uvloop.run(serve())
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from functions.query import answers, metadata, opensearch, relay, routes
+from functions.query import answers, metadata, opensearch, relay, routes, timing
+from functions.query.expiry import Expiry
+from functions.query.operations import Operations
 from functions.query.reads import Reads
 from functions.query.routes import Backend
 from functions.query.session import Sessions, require_own_origin
@@ -27,7 +29,7 @@ from shared.contract import Reason, Scope
 from shared.errors import Refused
 from shared.runtime import Function
 from shared.settings import Sessions as Settings
-from shared.telemetry import logs
+from shared.telemetry import logs, tracing
 from shared.upstream import Declined, Upstream
 from shared.usage import Usage
 
@@ -42,6 +44,7 @@ class Needs:
     sessions: Sessions
     own_tokens: Tokens
     own_usage: OwnUsage
+    operations: Operations
     reads: Reads
     tails: Tails
     backends: Mapping[Backend, Upstream]
@@ -55,6 +58,7 @@ async def start() -> AsyncIterator[Needs]:
     urls = {Backend.LOKI: settings.loki_url, Backend.PROMETHEUS: settings.prom_label_proxy_url, Backend.TEMPO: settings.tempo_url}
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(Authenticator(settings))
+        await stack.enter_async_context(Expiry(tokens.database))
         usage = await stack.enter_async_context(Usage(settings, tokens.database))
         users = await stack.enter_async_context(Users(settings, tokens.database))
         backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS, connections=0)) for name, url in urls.items()}
@@ -67,6 +71,7 @@ async def start() -> AsyncIterator[Needs]:
             sessions,
             Tokens(sessions, tokens.database),
             OwnUsage(sessions, tokens.database),
+            await stack.enter_async_context(Operations(settings, sessions)),
             Reads(settings.reads_per_tenant, days=settings.read_days),
             Tails(backends[Backend.LOKI], settings.tails_per_tenant),
             backends,
@@ -79,12 +84,18 @@ function = Function(start, answers.refuse)
 
 @function.handler
 async def handle(request: Request, needs: Needs) -> Response:
-    """Answer one request."""
+    """Answer one request, and note how long it took."""
+    return await timing.timed(request, answer(request, needs))
+
+
+async def answer(request: Request, needs: Needs) -> Response:
+    """Answer one request. Raises Refused and Later."""
     path = routes.path_of(request)
     if (
         own := await needs.sessions.answer(request, path)
         or await needs.own_tokens.answer(request, path)
         or await needs.own_usage.answer(request, path)
+        or await needs.operations.answer(request, path)
         or needs.page.answer(request, path)
     ):
         return own
@@ -105,6 +116,7 @@ async def follow(request: Request, socket: WebSocket, needs: Needs) -> None:
     if route is not routes.TAIL:
         raise Refused(Reason.NOT_FOUND, "there is no such WebSocket", 404)
     tenant_id, who = await reader(request, needs), partial(reader, request, needs, again=True)
+    tracing.end(200)  # a tail may last for days, and a trace is read when it has ended
     if not _has_token(request):
         require_own_origin(request)
     try:
@@ -118,14 +130,17 @@ async def reader(request: Request, needs: Needs, *, again: bool = False) -> str:
 
     Raises Refused (401, 403), Later.
     """
+    began = tracing.dice()
     if _has_token(request):
-        tenant = await needs.tokens.tenant(request.headers, Scope.READ)
+        tenant = await needs.tokens.tenant(request.headers, Scope.READ, anew=again)
         if not again:
             needs.usage.count(tenant, Scope.READ, 0, 0)
         tenant_id = tenant.id
     else:
         tenant_id = (await needs.sessions.user(request)).tenant_id
     logs.tenant_id.set(tenant_id)
+    if not again:
+        tracing.came_in("query", tenant_id, request.headers, began)
     return tenant_id
 
 

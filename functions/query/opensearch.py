@@ -7,8 +7,10 @@ prefix of another) and a filter on `tenant_id` says it once more.
 import asyncio
 import logging
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
+import aiohttp
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,11 +27,14 @@ log = logging.getLogger(__name__)
 PATH = f"{QUERY_PREFIX}/api/logs/search"
 SECONDS = 30.0
 """For an answer as a whole."""
+STARTING_SECONDS, AGAIN_SECONDS = 5.0, 0.1
+"""How long a search is put again while a part of an index isn't there, as in the first moments of a new one; and how often."""
 MAX_BYTES = 16 * 1024 * 1024
 """Of OpenSearch's answer, which is held as a whole."""
 
-# A tenant without a record has no index yet: an empty list, no error. The timeout is OpenSearch's own, so that it doesn't go on for nobody.
-_SWITCHES = "ignore_unavailable=true&allow_no_indices=true&expand_wildcards=open&cancel_after_time_interval=30s"
+# A tenant without a record has no index yet: an empty list, no error. An index of which a part is missing is an error, though, and not fewer records in
+# silence. The timeout is OpenSearch's own, so that it doesn't go on for nobody.
+_SWITCHES = "ignore_unavailable=true&allow_no_indices=true&expand_wildcards=open&allow_partial_search_results=false&cancel_after_time_interval=30s"
 
 
 async def search(request: Request, upstream: Upstream, tenant_id: str, days: float) -> Response:
@@ -50,10 +55,8 @@ async def search(request: Request, upstream: Upstream, tenant_id: str, days: flo
 
 async def _ask(upstream: Upstream, index: str, body: dict[str, Any]) -> Any:
     """The answer; None when it is over MAX_BYTES."""
-    headers = {"content-type": JSON, "accept": JSON, "accept-encoding": "identity"}
     try:
-        response = await upstream.open("POST", f"/{index}/_search?{_SWITCHES}", headers, orjson.dumps(body))
-        found = await upstream.read(response, MAX_BYTES)
+        response, found = await _once_it_is_there(upstream, f"/{index}/_search?{_SWITCHES}", orjson.dumps(body))
     except TooLarge:
         return None
     except Slow:
@@ -66,6 +69,18 @@ async def _ask(upstream: Upstream, index: str, body: dict[str, Any]) -> Any:
     if response.status != 200:
         raise _away(f"answered {response.status}", Later("opensearch is not available"))
     return orjson.loads(found)
+
+
+async def _once_it_is_there(upstream: Upstream, target: str, body: bytes) -> tuple[aiohttp.ClientResponse, bytes]:
+    """The answer that isn't 503, or the last. A shard that hasn't started holds nothing that could have been found before, so waiting for it loses nothing."""
+    headers = {"content-type": JSON, "accept": JSON, "accept-encoding": "identity"}
+    end = monotonic() + STARTING_SECONDS
+    while True:
+        response = await upstream.open("POST", target, headers, body)
+        found = await upstream.read(response, MAX_BYTES)
+        if response.status != 503 or monotonic() >= end:
+            return response, found
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _away(why: str, error: Later) -> Later:

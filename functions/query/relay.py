@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from functions.query import bounds, parameters
 from functions.query.answers import DATA_HEADERS
-from functions.query.reads import Reads
+from functions.query.reads import RETRY_SECONDS, Reads
 from functions.query.routes import CONFINED_BY, Backend, Route
 from shared.contract import JSON, Reason
 from shared.errors import Later, Refused
@@ -64,6 +64,8 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
         response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
         metrics.QUERIES.labels(route.backend, f"{response.status // 100}xx").inc()
         returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
+        if response.status == 429:
+            returned.setdefault("retry-after", str(RETRY_SECONDS))
         until_the_end.callback(response.close)
         return Streamed(response, {**returned, **DATA_HEADERS}, until_the_end.pop_all())
 
@@ -150,3 +152,7 @@ class Streamed(StreamingResponse):
     async def _chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self._response.content.iter_any():
             yield chunk
+            # At once, as the caller has all of it now and may ask for the next.
+            if self._response.content.at_eof():
+                self._end.close()
+                break

@@ -6,6 +6,7 @@ Log-in and log-out are JSON requests of the page's own origin only; another site
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from functions.query import answers, parameters
 from functions.query.throttle import Throttle
 from functions.query.users import User, Users
 from shared import bodies
-from shared.contract import JSON, QUERY_PREFIX, Reason
+from shared.contract import JSON, QUERY_PREFIX, Reason, Role
 from shared.errors import Later, Refused
 from shared.settings import Sessions as Settings
 from shared.telemetry import metrics
@@ -37,6 +38,15 @@ class Sessions:
         self._lifetime = timedelta(hours=settings.session_hours)
         self._users = users
         self._throttle = throttle
+        self._platform = settings.platform_tenant_id
+
+    def is_operator(self, user: User) -> bool:
+        """Whether he runs the platform: an admin of its own tenant."""
+        return user.role == Role.ADMIN and user.tenant_id == self._platform
+
+    def _public(self, user: User) -> dict[str, Any]:
+        """What the page is told of a user."""
+        return {**user.public, "operator": True} if self.is_operator(user) else user.public
 
     async def answer(self, request: Request, path: str) -> Response | None:
         """The answer, if the path is one of ours."""
@@ -46,7 +56,7 @@ class Sessions:
             case "POST", "/api/logout":
                 return await self.log_out(request)
             case "GET", "/api/me":
-                return answers.data((await self.user(request)).public)
+                return answers.data(self._public(await self.user(request)))
         return None
 
     async def log_in(self, request: Request) -> Response:
@@ -62,7 +72,7 @@ class Sessions:
             raise
         await self._throttle.forgive(email.lower(), address)
         metrics.LOGINS.labels("accepted").inc()
-        answer = answers.data(user.public)
+        answer = answers.data(self._public(user))
         self._set(request, answer, self._sign(user, session), int(self._lifetime.total_seconds()))
         return answer
 

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 TAIL_SECONDS = 3600.0
 """A tail's longest; as Loki's own `tail_max_duration`."""
-AGAIN_SECONDS = 15.0
-"""After which the reader's right is looked at again."""
+AGAIN_SECONDS = 5.0
+"""After which the reader's right is looked at again, by what the database says then."""
 SEND_SECONDS = 20.0
 """That a reader may take nothing while something is there for him."""
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

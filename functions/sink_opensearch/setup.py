@@ -13,10 +13,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import NotFoundError, OpenSearchException
+from pydantic import ValidationError
 
 from functions.sink_opensearch import indices, ism, template
 from shared.contract import LOGS_INDEX
-from shared.settings import OpenSearchSetup
+from shared.settings import OpenSearchSetup, faults
 from shared.telemetry import logs
 
 log = logging.getLogger("opensearch_setup")
@@ -52,7 +53,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="setup", description="Set OpenSearch up for the sink.")
     parser.add_argument("--prune", action="store_true", help="delete indices that are older than OPENSEARCH_DELETE_DAYS")
     chosen = parser.parse_args(arguments)
-    settings = OpenSearchSetup()
+    try:
+        settings = OpenSearchSetup()
+    except ValidationError as error:
+        sys.exit(f"start failed: {faults(error)}")
     logs.configure("opensearch_setup", settings.log_level)
     # The client tells of every request, and as an error of what is none here.
     logging.getLogger("opensearch").setLevel(logging.CRITICAL)

@@ -6,6 +6,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from shared.telemetry import tracing
+
 _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.max_send_message_length", -1),
@@ -29,6 +31,7 @@ class Channel:
     """A method of a server at host:port. Open it with `async with` in `start`."""
 
     def __init__(self, endpoint: str, method: str, timeout: float) -> None:
+        self._endpoint, self._name = endpoint, method.strip("/")
         self._channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
         # Without serializers, grpc passes bytes through.
         self._method: Any = self._channel.unary_unary(method)
@@ -42,7 +45,10 @@ class Channel:
 
     async def call(self, message: bytes, metadata: tuple[tuple[str, str], ...]) -> bytes:
         """Send bytes as they are and return the answer's. Raises Failed."""
-        try:
-            return bytes(await self._method(message, metadata=metadata, timeout=self._timeout))
-        except grpc.aio.AioRpcError as error:
-            raise Failed(error.code().name, error.details() or "") from error
+        with tracing.calling(self._name, self._endpoint) as traceparent:
+            if traceparent:
+                metadata = (*metadata, (tracing.HEADER, traceparent))
+            try:
+                return bytes(await self._method(message, metadata=metadata, timeout=self._timeout))
+            except grpc.aio.AioRpcError as error:
+                raise Failed(error.code().name, error.details() or "") from error

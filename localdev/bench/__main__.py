@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from localdev import functions
 from localdev.bench import history, ingest, query, report, servers, sinks, start
 from localdev.bench.ingest import Case, Result
 from localdev.bench.load import LoadError
@@ -51,16 +54,19 @@ def run_prom(arguments: argparse.Namespace, console: Console) -> list[Table]:
 
 
 def run_start(arguments: argparse.Namespace, console: Console) -> list[Table]:
-    """Cold start of the ingest functions, exec to first 2xx, and their idle memory."""
-    first = {"ingest_otlp": ingest.otlp_cases([1])[0], "ingest_prom": ingest.prom_cases([1])[0]}
-    measured: dict[str, list[tuple[float, int, int]]] = {name: [] for name in first}
-    with world(console):
+    """Cold start of each function from its image's tree, exec to first 2xx or ready, its idle memory, and the tree's size."""
+    os.environ[functions.WITH] = "sink_archive"
+    with world(console), TemporaryDirectory() as folder:
         (token,) = add_tenants(1)
-        for number in range(arguments.rounds):
-            for name, case in first.items():
-                measured[name].append(start.measure(name, case, token))
-                console.print(f"{number + 1:3} of {arguments.rounds}  {name}: {measured[name][-1][0]:.2f} s", highlight=False)
-    return [start.table(measured)]
+        images = [start.assemble(row, Path(folder, row.name)) for row in functions.catalogue()]
+        measured: dict[str, list[start.Start]] = {one.function.name: [] for one in images}
+        for number in range(arguments.rounds + 1):
+            for one in images:
+                result = start.measure(one, token)
+                if number:  # the first has the disk cache cold
+                    measured[one.function.name].append(result)
+                    console.print(f"{number:3} of {arguments.rounds}  {one.function.name}: {result.seconds:.2f} s", highlight=False)
+        return [start.table(measured, {one.function.name: one.size for one in images})]
 
 
 def run_sinks(arguments: argparse.Namespace, console: Console) -> list[Table]:

@@ -138,7 +138,7 @@ def check(only: str) -> None:
 
 def run(effort: Effort, only: str, say: Say) -> list[Table]:
     """All cases whose name has the words `only`. Raises LoadError, NotReady."""
-    (tenant, other), _ = seed.seed()
+    tenant, other = seed.seed()["tenants"]
     with ExitStack() as running, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         with ExitStack() as sinks:
             sink_ports = {name: sinks.enter_context(servers.function(name)).port for name in history.SINKS}

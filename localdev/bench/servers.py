@@ -148,11 +148,11 @@ def install_collector(progress: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def process(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def process(name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
     """A child through the supervisor's launcher, so that it dies with us however we end; SIGTERM and a wait at the end."""
     bound = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", *command]
     with (state.log_folder() / f"{name}.log").open("ab") as log:
-        child = subprocess.Popen(bound, cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(bound, cwd=cwd, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield child
     finally:

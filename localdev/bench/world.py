@@ -43,12 +43,17 @@ def world(console: Console, names: tuple[str, ...] = ("kafka", "postgres")) -> I
 
 def add_tenants(count: int) -> list[str]:
     """New tenants with a token each; the tokens."""
+    return [token for _, token in new_tenants(count, "bench")]
+
+
+def new_tenants(count: int, name: str) -> list[tuple[str, str]]:
+    """Tenants on the largest plan, called `<name>-<id>`; id and token of each."""
     made = [(uuid4(), uuid4(), tokens.create()) for _ in range(count)]
     with psycopg.connect(backends.postgres_url()) as connection, connection.cursor() as cursor:
-        cursor.executemany("INSERT INTO tenants (id, name, plan) VALUES (%s, %s, 'large')", [(tenant, f"bench-{tenant}") for tenant, _, _ in made])
-        rows = [(token_id, tenant, "bench", tokens.digest(token)) for tenant, token_id, token in made]
+        cursor.executemany("INSERT INTO tenants (id, name, plan) VALUES (%s, %s, 'large')", [(tenant, f"{name}-{tenant}") for tenant, _, _ in made])
+        rows = [(token_id, tenant, name, tokens.digest(token)) for tenant, token_id, token in made]
         cursor.executemany("INSERT INTO telemetry.tokens (id, tenant_id, name, sha256) VALUES (%s, %s, %s, %s)", rows)
-    return [token for _, _, token in made]
+    return [(str(tenant), token) for tenant, _, token in made]
 
 
 def remove() -> None:

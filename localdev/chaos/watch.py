@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import httpx2
@@ -21,19 +21,22 @@ _LAG: Final = "obstack_group_lag_records"
 
 @dataclass(frozen=True)
 class Moment:
-    """Of each sink: lag, in records of its topics. Of each process: resident memory in bytes, CPU seconds so far. `at`: time.monotonic."""
+    """Of each sink: lag, in records of its topics. Of each process: resident memory in bytes, CPU seconds so far, open descriptors. `at`: time.monotonic."""
 
     at: float
     lag: dict[str, int]
     memory: dict[str, int]
     cpu: dict[str, float]
+    descriptors: dict[str, int] = field(default_factory=dict)
 
 
 class Watch:
-    """Looks on a thread of its own. Use it in a `with`."""
+    """Looks on a thread of its own, at these sinks, the trigger and `more` of the stack's processes, every so many seconds. Use it in a `with`."""
 
-    def __init__(self, sinks: Iterable[str]) -> None:
+    def __init__(self, sinks: Iterable[str], more: Iterable[str] = (), every: float = SECONDS) -> None:
+        self._every = every
         self._groups = {row.trigger.group: row.name for row in functions.catalogue() if row.trigger and row.name in set(sinks)}
+        self._names = list(dict.fromkeys((*self._groups.values(), TRIGGER, *more)))
         self._client = httpx2.Client(base_url=f"http://127.0.0.1:{ports()['TRIGGER_PORT']}", timeout=10)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -57,7 +60,7 @@ class Watch:
             return next(filter(condition, self.moments[first:]), None)
 
     def _look(self) -> None:
-        while not self._ending.wait(SECONDS):
+        while not self._ending.wait(self._every):
             if moment := self._moment():
                 with self._news:
                     self.moments.append(moment)
@@ -72,15 +75,15 @@ class Watch:
         now = state.snapshot()
         if lag.keys() != set(self._groups.values()) or now is None:
             return None
-        memory, cpu = dict[str, int](), dict[str, float]()
-        for name in (*self._groups.values(), TRIGGER):
+        memory, cpu, descriptors = dict[str, int](), dict[str, float](), dict[str, int]()
+        for name in self._names:
             try:
                 process = psutil.Process(now.services[name].pid or -1)
-                memory[name], times = process.memory_info().rss, process.cpu_times()
+                memory[name], times, descriptors[name] = process.memory_info().rss, process.cpu_times(), process.num_fds()
             except (psutil.Error, ValueError):
                 return None
             cpu[name] = times.user + times.system
-        return Moment(time.monotonic(), lag, memory, cpu)
+        return Moment(time.monotonic(), lag, memory, cpu, descriptors)
 
 
 def lags(page: str, groups: dict[str, str]) -> dict[str, int]:

@@ -43,7 +43,7 @@ Alone they take as long as the servers. The tests need them, the stack doesn't."
 
 prom_label_proxy = GoBuild("prom-label-proxy", versions.PROM_LABEL_PROXY, "github.com/prometheus-community/prom-label-proxy", needs_mb=1000)
 
-kustomize = GoBuild("kustomize", versions.KUSTOMIZE, "sigs.k8s.io/kustomize/kustomize/v5", wrapper="kustomize", needs_mb=1000)
+kustomize = GoBuild("kustomize", versions.KUSTOMIZE, "sigs.k8s.io/kustomize/kustomize/v5", needs_mb=1000)
 """Compiled when the tests want it, in a minute."""
 
 versitygw = GoBuild("versitygw", versions.VERSITYGW, "github.com/versity/versitygw/cmd/versitygw", needs_mb=1500)

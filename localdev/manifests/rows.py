@@ -6,17 +6,20 @@ from typing import Any, Final
 
 import yaml
 
+from localdev.functions import described
 from localdev.paths import STACK
+from localdev.rows import rows
 
 SECRETS: Final = {
     "DATABASE_URL": ("database", "url"),
     "SESSION_SECRET": ("sessions", "secret"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("tracing", "headers"),
     "AWS_ACCESS_KEY_ID": ("object-store", "access-key-id"),
     "AWS_SECRET_ACCESS_KEY": ("object-store", "secret-access-key"),
 }
 """Settings that only a secret of the platform holds: its name and key. They are those of `SecretStr` in shared/settings.py."""
-OPTIONAL: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
-"""Not needed where the platform gives the function a role."""
+OPTIONAL: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OTEL_EXPORTER_OTLP_HEADERS"})
+"""Not needed where the platform gives the function a role, and where no spans are exported."""
 
 _HEAD: Final = "# Made by ./task manifests of stack/functions.yml, stack/scale.yml and stack/redpanda/topics.yml; change those.\n"
 
@@ -49,12 +52,9 @@ class Row:
 
 
 def functions() -> list[Row]:
-    """All, the optional ones too. Raises KeyError for one that scale.yml doesn't know."""
-    scale = _read("scale.yml")
-    return [
-        Row(name, scale["image"].format(function=name.replace("_", "-")), row, scale["functions"][name])
-        for name, row in _read("functions.yml")["functions"].items()
-    ]
+    """All, the optional ones too. Raises KeyError for one that scale.yml doesn't know, ValueError for a key in it that nobody reads."""
+    image, scale = _read("scale.yml")["image"], rows(STACK / "scale.yml", "functions", "min max target most cpu memory seconds consumers")
+    return [Row(name, image.format(function=name.replace("_", "-")), row, scale[name]) for name, row in described().items()]
 
 
 def platform_image() -> str:

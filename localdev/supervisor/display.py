@@ -11,7 +11,7 @@ from rich.table import Table
 
 from localdev.supervisor.board import State, Status
 
-_STYLES = {State.READY: "green", State.FAILED: "bold red", State.BACKOFF: "red", State.INSTALLING: "cyan", State.STARTING: "yellow"}
+STYLES = {State.READY: "green", State.FAILED: "bold red", State.BACKOFF: "red", State.INSTALLING: "cyan", State.STARTING: "yellow"}
 _QUIET_SECONDS = 10.0
 
 
@@ -25,20 +25,22 @@ def table(services: dict[str, Status]) -> Table:
     columns.add_column("restarts", justify="right")
     columns.add_column("", overflow="ellipsis", no_wrap=True, style="dim")
     for name, status in services.items():
-        style = _STYLES.get(status.state, "dim")
+        style = STYLES.get(status.state, "dim")
         restarts = str(status.restarts) if status.restarts else ""
-        columns.add_row(name, f"[{style}]{status.state}[/]", _age(status), str(status.pid or ""), restarts, _first_line(status.detail))
+        columns.add_row(name, f"[{style}]{status.state}[/]", age(status.since), str(status.pid or ""), restarts, first_line(status.detail))
     return columns
 
 
-def _age(status: Status) -> str:
-    seconds = int(max(0, time.time() - status.since))
+def age(since: float) -> str:
+    """For how long, of a moment in seconds since 1970."""
+    seconds = int(max(0, time.time() - since))
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """It alone, and nothing in it is markup."""
     return text.partition("\n")[0].replace("[", "\\[")
 
 
@@ -80,9 +82,9 @@ class PlainLines:
             if self._states.get(name) != status.state:
                 self._states[name] = status.state
                 if status.state is not State.WAITING:
-                    self._say(f"{name}: {status.state} {_first_line(status.detail)}")
+                    self._say(f"{name}: {status.state} {first_line(status.detail)}")
         if time.monotonic() - self._spoke > _QUIET_SECONDS:
-            busy = [f"{name} {status.state} ({_first_line(status.detail)})" for name, status in services.items() if status.state is not State.READY]
+            busy = [f"{name} {status.state} ({first_line(status.detail)})" for name, status in services.items() if status.state is not State.READY]
             self._say(f"waiting for {', '.join(busy)}")
 
     def _say(self, line: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,13 +46,13 @@ def _ours(name: str, ready: Callable[[], bool], after: tuple[str, ...] = ()) -> 
 
 def _migrate_and_seed() -> None:
     seed.migrate()
-    write_demo(*seed.seed())
+    write_demo(seed.seed())
 
 
-def write_demo(tenants: list[dict[str, Any]], users: Sequence[dict[str, Any]] = ()) -> None:
+def write_demo(accounts: Mapping[str, Any]) -> None:
     """`demo.json`: where everything is and who may use it (design, section 5). Tokens are in it, so it is for the owner alone.
 
-    `users`: those beside each tenant's own.
+    `accounts`: as `seed` makes them.
     """
     urls = backends.urls()
     names = ("kafka", "loki", "prometheus", "tempo", "opensearch", "postgres")
@@ -60,8 +60,7 @@ def write_demo(tenants: list[dict[str, Any]], users: Sequence[dict[str, Any]] = 
         "gateway": f"http://127.0.0.1:{ports()['GATEWAY_PORT']}",
         "functions": {function.name: function.url for function in functions.catalogue()},
         "backends": {name: urls[name] for name in names} | {"monitoring": monitoring.url()},
-        "tenants": tenants,
-        "users": list(users),
+        **accounts,
     }
     new = local() / "demo.json.new"
     new.unlink(missing_ok=True)

@@ -75,6 +75,12 @@ def sent(stack: Stack, customer: Tenant) -> Sent:
 
 
 @pytest.fixture(scope="session")
+def counted(stack: Stack, customer: Tenant, sent: Sent) -> None:
+    """The usage that goes with it. Only who looks at usage waits for it."""
+    people.wait_for_usage(stack.gateway, customer.admin)
+
+
+@pytest.fixture(scope="session")
 def cookie_of(stack: Stack) -> Callable[[Person], str]:
     """The cookie of a person's session, the same for all tests: for those that are about something else than logging in."""
     kept: dict[Person, str] = {}

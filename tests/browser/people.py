@@ -1,10 +1,12 @@
 """Tenants of the tests' own, each with an administrator and a viewer, made by the commands that a developer has; and data of theirs."""
 
 import re
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from secrets import token_hex
 from typing import Any
 
@@ -16,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode, format_span_id, format_trace_id, set_span_in_context
 
-from localdev import paths
+from localdev import tenants, tokens, users
 from localdev.demo.customer import Customer
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
 from tests.waiting import until
@@ -63,17 +65,17 @@ class Sent:
 
 def new_tenant(kind: str) -> Tenant:
     name = f"{kind} {token_hex(4)}"
-    _command("tenants", "add", name)
+    _command(tenants.main, "add", name)
     return Tenant(name, _person(name, "admin"), _person(name, "viewer"))
 
 
 def new_token(tenant: Tenant) -> str:
-    return _secret(_command("tokens", "create", "--tenant", tenant.name, "--name", "seed"))
+    return _secret(_command(tokens.main, "create", "--tenant", tenant.name, "--name", "seed"))
 
 
 def _person(tenant: str, role: str) -> Person:
     email = f"{role}@{tenant.replace(' ', '-').lower()}.example"
-    return Person(email, _secret(_command("users", "add", email, "--tenant", tenant, "--role", role, "--generate")))
+    return Person(email, _secret(_command(users.main, "add", email, "--tenant", tenant, "--role", role, "--generate")))
 
 
 def _secret(told: str) -> str:
@@ -83,10 +85,13 @@ def _secret(told: str) -> str:
     return found[1]
 
 
-def _command(name: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", f"localdev.{name}", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def _command(run: Callable[[list[str]], int], *arguments: str) -> str:
+    """What it tells. In a thread, since Playwright has this one's event loop; not as a program of its own, which would take a second to start."""
+    told = StringIO()
+    with redirect_stdout(told), redirect_stderr(told), ThreadPoolExecutor(1) as beside:
+        code = beside.submit(run, list(arguments)).result()
+    assert code == 0, told.getvalue()
+    return told.getvalue()
 
 
 def send_everything(gateway: str, tenant: Tenant) -> Sent:
@@ -111,7 +116,6 @@ def send_everything(gateway: str, tenant: Tenant) -> Sent:
         until(lambda: eyes.traces(f"shop-{word}").count, 60, "the trace is found by its service")
     finally:
         eyes.close()
-    _wait_for_usage(gateway, tenant.admin)
     return sent
 
 
@@ -170,6 +174,13 @@ def send_log(gateway: str, token: str, word: str, body: str) -> None:
     _Post(gateway, token).logs(word, [body])
 
 
+def send_gauge(gateway: str, token: str, name: str) -> None:
+    """Some minutes of it, readable when this returns."""
+    _Post(gateway, token).gauge(name)
+    with httpx2.Client(base_url=gateway, headers={"authorization": f"Bearer {token}"}, timeout=30) as client:
+        until(lambda: client.get("/query/prometheus/api/v1/query", params={"query": name}).json()["data"]["result"], 60, "the gauge is in Prometheus")
+
+
 def _trace(gateway: str, token: str, word: str) -> tuple[str, str]:
     """A request of four spans in two services by OpenTelemetry's SDK; its id and that of the span that failed."""
     exporter = OTLPSpanExporter(f"{gateway}/ingest/otlp/v1/traces", headers={"authorization": f"Bearer {token}"})
@@ -195,7 +206,7 @@ def _trace(gateway: str, token: str, word: str) -> tuple[str, str]:
     return format_trace_id(root.get_span_context().trace_id), format_span_id(charge.get_span_context().span_id)
 
 
-def _wait_for_usage(gateway: str, person: Person) -> None:
+def wait_for_usage(gateway: str, person: Person) -> None:
     """Until every signal of the tenant is counted: usage is written some seconds late."""
     with httpx2.Client(base_url=gateway, timeout=30) as client:
         client.post("/query/api/login", json={"email": person.email, "password": person.password}).raise_for_status()

@@ -1,5 +1,6 @@
 """The real OpenSearch: which index a record goes to, what it finds there, what of a batch OpenSearch refuses; and the set-up."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -22,10 +23,12 @@ from functions.sink_opensearch import answers, request
 from functions.sink_opensearch.documents import documents
 from localdev.paths import ROOT
 from shared.contract import EventType, Period
+from shared.errors import Later
 from shared.upstream import Upstream
 from tests import batches
 from tests.conftest import Stack
 from tests.contract.conftest import Rig
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.parametrize("kind", ["opensearch"], indirect=True)]
 
@@ -93,6 +96,47 @@ async def test_reader_finds_all_periods_of_its_own_tenant(real: Rig) -> None:
     found(real)
     assert await search(real, "") == sorted(f"{period}-{real.tenant_id}" for period in Period)
     assert await search(real, other.tenant_id) == []
+
+
+def hold_back(real: Rig, index: str) -> None:
+    """Make an index of the tenant whose shard doesn't start until `let_go`."""
+    body = {"settings": {"index.routing.allocation.require._name": "nobody"}}
+    ask("PUT", f"{real.backend.address}/logs-tenant-{real.tenant_id}-{index}?wait_for_active_shards=0&timeout=1s", body)
+
+
+def let_go(real: Rig, index: str) -> None:
+    ask("PUT", f"{real.backend.address}/logs-tenant-{real.tenant_id}-{index}/_settings", {"index.routing.allocation.require._name": None})
+
+
+async def test_search_while_an_index_is_being_made_waits_for_it(real: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, opened = [], Upstream.open
+
+    async def count(*given: Any) -> Any:
+        asked.append(given)
+        return await opened(*given)
+
+    monkeypatch.setattr(Upstream, "open", count)
+    monkeypatch.setattr(reader, "STARTING_SECONDS", reader.SECONDS)
+    index = suffix(time_ns(), FORMS[Period.DAY])
+    await asyncio.to_thread(hold_back, real, index)
+    searching = asyncio.create_task(search(real, ""))
+    await asyncio.to_thread(until, lambda: len(asked) > 2, 10, "the search is put again")
+    await asyncio.to_thread(let_go, real, index)
+    assert await searching == []
+
+
+async def test_search_without_a_part_of_the_records_is_no_answer(real: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer records than there are would look like all of them."""
+    monkeypatch.setattr(reader, "STARTING_SECONDS", 0.2)
+    assert real.deliver(batches.record(EventType.LOGS, batches.logs("here"), real.tenant_id)) == 204
+    found(real)
+    assert await search(real, "") == ["here"]
+    await asyncio.to_thread(hold_back, real, "2020.01.01")
+    with pytest.raises(Later, match="opensearch is not available"):
+        await search(real, "")
+    await asyncio.to_thread(let_go, real, "2020.01.01")
+    await asyncio.to_thread(until, lambda: ask("GET", f"{real.backend.address}/_cluster/health/logs-tenant-{real.tenant_id}-*")["status"] != "red")
+    assert await search(real, "") == ["here"]
 
 
 @pytest.mark.parametrize("words", ["warning", "WARNING", "Warning", "00ABCDEF00ABCDEF00ABCDEF00ABCDEF", "00abcdef00abcdef"])

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from localdev import flags, functions
+from localdev import backfill, flags, functions
 from localdev.chaos.load import Run, Sender
 from localdev.chaos.seen import Reader, Sight
 from localdev.gateway import __main__ as gateway
@@ -200,3 +200,29 @@ def test_skipped_tenant_is_let_go_and_the_other_is_not(stack: Stack) -> None:
             assert len(reader.loki().missing) == runs[0].logs
     # Whoever comes next sends as this tenant, too.
     until(lambda: metric("sink.loki", 'obstack_flag_tenants{flag="sink.loki"}') == 0, 15, "it is skipped no longer")
+
+
+def test_what_was_let_go_is_stored_once_by_backfill(stack: Stack) -> None:
+    """Of one tenant, in every backend, from the topics; a second backfill changes nothing."""
+    tenant, run = stack.tenants[0], a_run()
+    batches = {"sink.loki": 20, "sink.opensearch": 20, "sink.prom": 8, "sink.tempo": 5}
+    with ExitStack() as switches, Reader(stack.backends, tenant["id"], run) as reader:
+        for flag in batches:
+            switches.enter_context(switched(flag, "skip", "--tenant", tenant["name"]))
+        for flag in batches:
+            until(lambda flag=flag: metric(flag, f'obstack_flag_tenants{{flag="{flag}"}}') == 1, 15, f"{flag} is skipped")  # type: ignore[misc]
+        before = {flag: metric(flag, SKIPPED) for flag in batches}
+        with Sender(stack.gateway, tenant["token"], run, 1, 60) as sender:
+            for future in sender.start(0, 0):
+                future.result()
+        for flag, count in batches.items():
+            until(lambda flag=flag, count=count: metric(flag, SKIPPED) >= before[flag] + count, 30, f"all were let go: {flag}")  # type: ignore[misc]
+        assert [len(look().missing) for look in reader.looks().values()] == [look().expected for look in reader.looks().values()]
+        switches.close()
+        for flag in batches:
+            until(lambda flag=flag: metric(flag, f'obstack_flag_tenants{{flag="{flag}"}}') == 0, 15, f"{flag} is on")  # type: ignore[misc]
+        for _ in range(2):
+            for flag in batches:
+                assert backfill.main(["--sink", flag.removeprefix("sink."), "--from", "5m", "--tenant", tenant["name"]]) == 0
+            for backend, look in reader.looks().items():
+                until(lambda look=look: whole(look), 40, f"{backend} has all, once")  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """The operators' Prometheus of a real stack: it hears of everything, its rules find their metrics, and a backend that is stopped is told of."""
 
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -47,15 +48,17 @@ def test_rules_are_evaluated_without_error(stack: Stack) -> None:
     assert [rule["lastError"] for rule in rules() if rule.get("lastError")] == []
 
 
+def _sinks_tell(stack: Stack, expression: str) -> bool:
+    return {"sink_loki", "sink_opensearch"} <= {one["function"] for one in query(stack, expression)}
+
+
 def test_bounds_of_the_aims_are_buckets(stack: Stack) -> None:
     """As they are stored: `le` is text. A sink tells its age's buckets once it has stored something."""
     batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "watched"}}]}]}]}
     httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": stack.tenants[0]["token"]}).raise_for_status()
-
-    def stored(bound: str) -> set[str]:
-        return {one["function"] for one in query(stack, f'obstack_sink_age_seconds_bucket{{le="{bound}"}}')}
-
-    until(lambda: {"sink_loki", "sink_opensearch"} <= stored("5.0") & stored("15.0"), 60, "both sinks' buckets")
+    for bound in ("5.0", "15.0"):
+        expression = f'obstack_sink_age_seconds_bucket{{le="{bound}"}}'
+        until(partial(_sinks_tell, stack, expression), 60, f"both sinks' buckets for {bound} s")
 
 
 def test_stopped_backend_is_told_of_until_it_is_back(stack: Stack) -> None:

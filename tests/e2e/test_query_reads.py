@@ -3,8 +3,10 @@
 The attacker asks with a session and a token of his own, which are good. A read that doesn't find its own tenant's data proves nothing, so that comes first.
 """
 
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -161,6 +163,35 @@ def test_tenant_headers_of_the_attacker_change_nothing(readers: tuple[Reader, Re
         target = READS[name].format(**sent.fields)
         assert sent.word not in text(attacker.token.get(target, headers=smuggled))
         assert sent.word not in text(attacker.session.get(target, headers={**smuggled, "x-scope-orgid": f"{sent.tenant_id}|x"}))
+
+
+@pytest.mark.parametrize("name", ["tempo trace", "tempo search", "loki query_range", "opensearch"])
+def test_many_reads_at_a_time_are_all_answered(readers: tuple[Reader, Reader], sent: Sent, name: str) -> None:
+    """Below our own limit of 20 no backend has one of its own that is reached first."""
+    target, ask = READS[name].format(**sent.fields), readers[0].token
+    until(lambda: sent.word in text(ask.get(target)), what=name)
+    with ThreadPoolExecutor(16) as many:
+        answers = list(many.map(lambda _: ask.get(target), range(160)))
+    assert {answer.status_code for answer in answers} == {200}, {answer.text[:200] for answer in answers if answer.status_code != 200}
+
+
+def test_list_of_some_lines_ends_no_query_of_lokis(readers: tuple[Reader, Reader], stack: Stack) -> None:
+    """Each that Loki ends takes one of its workers away from everybody for a while (stack/loki/loki.yml)."""
+    now, tenant = time.time(), stack.tenants[0]
+    logs = [{"timeUnixNano": str(int((now - 60 * number) * 1e9)), "body": {"stringValue": f"line {number} {'x' * 1000}"}} for number in range(600)]
+    batch = {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}
+    httpx2.post(f"{stack.gateway}/ingest/otlp/v1/logs", json=batch, headers={"x-obstack-auth-token": tenant["token"]}, timeout=30).raise_for_status()
+    params = {"query": '{service_name=~".+"} |= "line"', "start": str(int((now - 86_400) * 1e9)), "end": str(int((now + 60) * 1e9)), "limit": "5"}
+    workers = _workers(stack)
+    for _ in range(20):
+        until(lambda: len(readers[0].token.get("/query/loki/api/v1/query_range", params=params).json()["data"]["result"]), what="there are lines")
+        assert _workers(stack) == workers
+
+
+def _workers(stack: Stack) -> float:
+    """Loki's, that wait for a query or are at one."""
+    (line,) = re.findall(r"^loki_query_frontend_connected_clients (\S+)$", httpx2.get(f"{stack.backends['loki']}/metrics").text, re.MULTILINE)
+    return float(line)
 
 
 def test_tenant_label_has_one_value(readers: tuple[Reader, Reader], sent: Sent, stack: Stack) -> None:

@@ -163,11 +163,11 @@ def test_demo_file_holds_what_the_contract_says(local: Path, monkeypatch: pytest
     urls = dict.fromkeys(("kafka", "loki", "prometheus", "tempo", "opensearch", "postgres", "tempo_otlp"), "url")
     monkeypatch.setattr("localdev.backends.urls", lambda: urls)
     local.mkdir()
-    stack.write_demo([{"id": "1", "token": "t"}])
-    stack.write_demo([{"id": "2", "token": "t"}])
+    for number in ("1", "2"):
+        stack.write_demo({"tenants": [{"id": number, "token": "t"}], "users": [], "platform": {"id": "3"}})
     path = local / "demo.json"
     demo = json.loads(path.read_text())
-    assert set(demo) == {"gateway", "functions", "backends", "tenants", "users"}
+    assert set(demo) == {"gateway", "functions", "backends", "tenants", "users", "platform"}
     assert set(demo["backends"]) == {"kafka", "loki", "prometheus", "tempo", "opensearch", "postgres", "monitoring"}
     assert set(demo["functions"]) == {row.name for row in functions.catalogue()}
     assert demo["tenants"] == [{"id": "2", "token": "t"}]

@@ -1,11 +1,12 @@
 """The choice of `./task up` between containers and processes, and what it hands to Docker; a stand-in `docker` notes what it is asked."""
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from localdev import compose
+from localdev import compose, dead_letters, tenants, tokens
 
 
 @pytest.fixture
@@ -14,7 +15,9 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     asked = tmp_path / "asked"
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@ with=$OBSTACK_WITH profiles=$COMPOSE_PROFILES" >> {asked}\ncase "$*" in *" cat "*) echo "{{}}";; esac\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$@ with=$OBSTACK_WITH profiles=$COMPOSE_PROFILES" >> {asked}\ncase "$*" in *" cat "*) echo "{{}}";; *" ps "*) echo 1;; esac\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path / "local"))
@@ -58,3 +61,54 @@ def test_up_hands_over_secrets_and_optional_functions(docker: Path, tmp_path: Pa
     asked = docker.read_text().splitlines()
     assert asked[0].endswith("up --build --detach --wait with=sink_archive profiles=sink_archive")
     assert not any(value in docker.read_text() for line in first.splitlines() if (value := line.partition("=")[2]))
+
+
+COMMANDS = pytest.mark.parametrize(
+    ("main", "module", "words"),
+    [
+        (tenants.main, "localdev.tenants", ["add", "Initech", "--plan", "free"]),
+        (tokens.main, "localdev.tokens", ["list", "--tenant", "Acme Rockets"]),
+        (dead_letters.main, "localdev.dead_letters", ["list", "--since", "2h"]),
+    ],
+)
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names no other stack."""
+    for name in ("DATABASE_URL", "SINK_URLS", "S3_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@COMMANDS
+@pytest.mark.usefixtures("nowhere")
+def test_operators_commands_go_into_a_container_where_the_stack_is_one_of_containers(
+    docker: Path, main: Callable[[list[str]], int], module: str, words: list[str]
+) -> None:
+    """Word for word, and without a terminal where there is none."""
+    compose.up()
+    assert main(words) == 0
+    assert f"run --rm --no-deps -T admin python -m {module} {' '.join(words)} with=sink_archive" in docker.read_text().splitlines()[-1]
+
+
+@COMMANDS
+@pytest.mark.usefixtures("nowhere")
+def test_operators_commands_tell_the_containers_exit_code(
+    docker: Path, tmp_path: Path, main: Callable[[list[str]], int], module: str, words: list[str]
+) -> None:
+    compose.up()
+    program = tmp_path / "bin" / "docker"
+    program.write_text('#!/bin/sh\ncase "$*" in *" ps "*) echo 1;; *) exit 7;; esac\n')
+    assert main(words) == 7, module
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_wrong_words_and_another_database_need_no_container(docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    compose.up()
+    asked = docker.read_text()
+    with pytest.raises(SystemExit, match="2"):
+        tenants.main(["ad"])
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    assert tenants.main(["list"]) == 1
+    assert "DATABASE_URL" in capsys.readouterr().err
+    assert docker.read_text() == asked

@@ -49,6 +49,7 @@ def test_wrong_number_of_days_is_explained(days: str, capsys: pytest.CaptureFixt
 
 
 def test_without_a_database_it_says_what_starts_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path))
     assert main(["list"]) == 1
     assert "./task up" in capsys.readouterr().err

@@ -27,6 +27,7 @@ def test_wrong_arguments_are_explained(wrong: list[str], capsys: pytest.CaptureF
 
 
 def test_without_a_database_it_says_what_starts_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path))
     assert main(["list", "--tenant", "Acme Rockets"]) == 1
     assert "./task up" in capsys.readouterr().err

@@ -21,11 +21,10 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture
 def ask(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, ...]]]:
-    """Statements on a database with one tenant, which is the laptop's."""
+    """Statements on a database with one tenant, which the environment names."""
     url = postgres.database()
     monkeypatch.setenv("DATABASE_URL", url)
     migrate.migrate()
-    monkeypatch.setattr("localdev.backends.postgres_url", lambda: url)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
 
     def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -131,6 +130,7 @@ def test_help_has_examples_and_no_password_argument(capsys: pytest.CaptureFixtur
 
 
 def test_without_a_database_it_says_what_starts_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("OBSTACK_LOCAL", str(tmp_path))
     assert main(["list"]) == 1
     assert "./task up" in capsys.readouterr().err

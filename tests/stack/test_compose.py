@@ -9,7 +9,7 @@ import yaml
 from check_jsonschema import main as check  # type: ignore[import-untyped]
 from click.testing import CliRunner
 
-from localdev import compose, monitoring, topics
+from localdev import compose, functions, monitoring, topics
 from localdev.backends import prometheus, s3, tempo
 from localdev.paths import STACK
 from localdev.seed import _TENANTS
@@ -17,9 +17,10 @@ from localdev.seed import _TENANTS
 FILE = STACK / "compose.yaml"
 TEXT = FILE.read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-CATALOGUE: dict[str, dict[str, Any]] = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+CATALOGUE: dict[str, dict[str, Any]] = functions.described()
 PORTS = dict(line.split("=", 1) for line in (STACK / "ports.env").read_text().splitlines() if "=" in line and not line.startswith("#"))
-ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+ADMIN = "admin"  # runs only when it is called
+ONCE = {name for name, service in SERVICES.items() if service.get("restart") == "no" and name != ADMIN}
 
 
 def test_file_follows_the_compose_specification() -> None:
@@ -41,7 +42,7 @@ def test_function_has_its_settings_and_its_own_image(name: str) -> None:
 def test_all_else_that_the_stack_needs_is_there() -> None:
     rest = SERVICES.keys() - {name.replace("_", "-") for name in CATALOGUE}
     backends = {"redpanda", "postgres", "loki", "prometheus", "prom-label-proxy", "tempo", "opensearch", "minio", "monitoring"}
-    assert rest == backends | ONCE | {"kong", "grafana", "trigger"}
+    assert rest == backends | ONCE | {ADMIN, "kong", "grafana", "trigger"}
     assert {"topics", "migrations", "accounts", "opensearch-setup", "bucket"} == ONCE
 
 
@@ -58,7 +59,7 @@ def test_image_is_pinned_and_limited(name: str) -> None:
 def test_server_has_a_health_check() -> None:
     """A function's and, when it is one of ours, a one-shot's is the image's or none."""
     functions = {name.replace("_", "-") for name in CATALOGUE}
-    assert not [name for name in SERVICES.keys() - functions - ONCE if "healthcheck" not in SERVICES[name]]
+    assert not [name for name in SERVICES.keys() - functions - ONCE - {ADMIN} if "healthcheck" not in SERVICES[name]]
 
 
 def test_dependencies_are_there_and_one_shots_are_waited_for() -> None:
@@ -90,7 +91,7 @@ def test_only_gateway_and_grafana_are_published_and_on_loopback() -> None:
 def test_addresses_name_services_and_their_ports() -> None:
     """Whatever a service is told to call, there is one of that name that listens there."""
     listening = {"redpanda": 9092, "postgres": 5432, "minio": 9000, "prom-label-proxy": 9091, "tempo-otlp": 4327}
-    listening |= {"loki": 3100, "prometheus": 9090, "tempo": 3200, "opensearch": 9200}
+    listening |= {"loki": 3100, "prometheus": 9090, "monitoring": 9090, "tempo": 3200, "opensearch": 9200}
     for service in SERVICES.values():
         for host, port in re.findall(
             r"(?:@|://|^)([a-z][a-z-]+):(\d+)", "\n".join(map(str, service["environment"].values())) if "environment" in service else ""
@@ -158,3 +159,7 @@ def test_grafana_reads_each_tenant_by_its_own_token() -> None:
         assert {source["type"] for source in own} == {"loki", "prometheus", "tempo"}
         assert {source["secureJsonData"]["basicAuthPassword"] for source in own} == {f"$__file{{/accounts/tenant-{number}.token}}"}
     assert len(sources) == 3 * len(_TENANTS)
+
+
+def test_the_operators_are_the_tenant_that_is_seeded() -> None:
+    assert SERVICES["query"]["environment"]["PLATFORM_TENANT_ID"] == functions.PLATFORM_TENANT_ID

@@ -1,25 +1,23 @@
 """Each image without Docker: its tree, made by the Dockerfile's own COPY lines, runs in an environment that has its packages and nothing else."""
 
 import fnmatch
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from localdev import functions
+from localdev import functions, image
 from localdev.functions import Function
 from localdev.paths import ROOT, STACK
 from localdev.ports import free_port
-from tests.stack import image
 from tests.waiting import until
 
-MEGABYTES = 150
+MEGABYTES, PLATFORM_MEGABYTES = 150, 170
+"""The second has SQLAlchemy and an S3 client, and is started for no request."""
 STAGES = image.stages()
-NAMES = sorted(yaml.safe_load((STACK / "functions.yml").read_text())["functions"])
+NAMES = sorted(functions.described())
 # Nobody listens there: a function starts all the same, and its answers say what is away.
 SETTINGS = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -32,6 +30,11 @@ SETTINGS = {
     "TEMPO_OTLP_ENDPOINT": "127.0.0.1:1",
     "TEMPO_WAL_SECONDS": "0.5",
     "OPENSEARCH_URL": "http://127.0.0.1:1",
+    "PLATFORM_TENANT_ID": "0b57ac00-0000-4000-8000-000000000001",
+    "OPERATIONS_PROMETHEUS_URL": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20obs_x",
+    "TRACE_RATIO": "1",
     "SESSION_SECRET": "0123456789abcdef0123456789abcdef",
     "S3_BUCKET": "obstack",
     "S3_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -62,7 +65,7 @@ def rows() -> dict[str, Function]:
 def test_function_starts_from_its_image(name: str, rows: dict[str, Function], tmp_path: Path) -> None:
     """A missing vendored file or requirement ends the start, or the import of the module that needs it."""
     stage, settings = STAGES["function"], set(rows[name].settings) | ({"LIMITS_STORAGE_URL"} if "DATABASE_URL" in rows[name].settings else set())
-    packages = _packages(tmp_path, ROOT / "functions" / name / "requirements.txt")
+    packages = image.packages(tmp_path, ROOT / "functions" / name / "requirements.txt")
     app = image.make(stage, name, tmp_path / "tree")
     ports = {"FUNCTION": name, "PORT": str(free_port()), "METRICS_PORT": str(free_port()), "HOST": "127.0.0.1"}
     given = image.environment([STAGES["run"], stage], app, packages, {**{name: SETTINGS[name] for name in settings}, "FUNCTION": name}) | ports
@@ -80,12 +83,12 @@ def test_function_starts_from_its_image(name: str, rows: dict[str, Function], tm
         process.kill()
         process.wait()
     assert _files(app) == before, "the root file system is read-only"
-    assert _bytes(packages / "lib") + _bytes(app) < MEGABYTES * 1_000_000
+    assert image.size(app, packages) < MEGABYTES * 1_000_000
 
 
 def test_platform_runs_from_its_image(tmp_path: Path) -> None:
-    """Trigger, topics and seed can be imported, alembic finds the migrations, and a wrong setting is named."""
-    packages, app = _packages(tmp_path, STACK / "image" / "platform.txt"), image.make(STAGES["platform"], "", tmp_path / "tree")
+    """Trigger, topics, seed and the operators' commands can be imported, alembic finds the migrations, and a wrong setting is named."""
+    packages, app = image.packages(tmp_path, STACK / "image" / "platform.txt"), image.make(STAGES["platform"], "", tmp_path / "tree")
     given = image.environment(
         [STAGES["run"], STAGES["platform"]], app, packages, {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "SINK_URLS": SETTINGS["SINK_URLS"]}
     )
@@ -93,14 +96,16 @@ def test_platform_runs_from_its_image(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(packages / "bin/python"), *arguments], env=given | more, cwd=app, capture_output=True, text=True, check=False)
 
-    called = run("-c", "from localdev import seed, topics\nfrom localdev.trigger.__main__ import called\nprint(*(function.url for function in called()))")
+    operators = "backfill, dead_letters, flags, tenants, tokens, users"
+    told = "from localdev.trigger.__main__ import called\nprint(*(function.url for function in called()))"
+    called = run("-c", f"from localdev import seed, topics, {operators}\n{told}")
     assert called.returncode == 0, called.stderr
     assert called.stdout.split() == [row.elsewhere for row in _called()]
     history = run("-m", "alembic", "-c", "stack/postgres/alembic.ini", "history")
     assert "0001" in history.stdout, history.stderr
     wrong = run("-m", "localdev.topics", TOPIC_RETENTION_HOURS="3d")
     assert (wrong.returncode, wrong.stderr) == (1, "topics: TOPIC_RETENTION_HOURS='3d': a whole number from 1 to 32767 is allowed\n")
-    assert _bytes(packages / "lib") + _bytes(app) < MEGABYTES * 1_000_000
+    assert image.size(app, packages) < PLATFORM_MEGABYTES * 1_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,21 +159,5 @@ def _called() -> list[Function]:
         return called()
 
 
-def _packages(folder: Path, requirements: Path) -> Path:
-    """An environment with these packages alone, in the versions that the Dockerfile's constraints give."""
-    venv, uv = folder / "venv", shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
-    more = folder / "more-constraints.txt"
-    more.write_text("".join(line for line in (ROOT / "requirements-dev.txt").read_text().splitlines(keepends=True) if not line.startswith("-r")))
-    constraints = ["-c", str(ROOT / "requirements.txt"), "-c", str(more)]
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], check=True)
-    install = [uv, "pip", "install", "--quiet", "--no-build", "--python", str(venv / "bin/python"), *constraints, "-r", str(requirements)]
-    subprocess.run(install, check=True)
-    return venv
-
-
 def _files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from localdev import monitoring, topics
+from localdev.gateway import schema
 from localdev.install import servers
-from localdev.manifests import knative, openfaas
+from localdev.manifests import knative, kong, openfaas
 from localdev.manifests.rows import SECRETS, functions, platform_image
 from localdev.paths import STACK
 from shared import settings
@@ -61,7 +62,7 @@ def test_files_written_by_hand_name_the_platform_image_that_the_generator_would(
 
 def test_generated_files_are_current() -> None:
     """Else: ./task manifests."""
-    stale = [path.name for path, text in {**knative.files(), **openfaas.files()}.items() if not path.exists() or path.read_text() != text]
+    stale = [path.name for path, text in {**knative.files(), **kong.files(), **openfaas.files()}.items() if not path.exists() or path.read_text() != text]
     assert stale == []
 
 
@@ -205,6 +206,29 @@ def test_cluster_local_names_are_for_dispatcher_timer_replay_and_kong_in_prod(pr
     pods = [one["podSelector"]["matchLabels"] for one in rule["from"] if "podSelector" in one]
     assert pods == [{"app": "kafka-source-dispatcher"}, {"sources.knative.dev/role": "adapter"}, {"serving.knative.dev/service": "replay"}]
     assert not [other for other in policy["spec"]["ingress"] if "from" not in other and {"port": 8081} in other["ports"]]
+
+
+def test_kong_finds_the_services_by_their_names_inside_the_cluster(prod: Objects) -> None:
+    """The port and the Host header that the gateway for cluster-local names goes by; every function that is there for customers."""
+    (config,) = render("kong")
+    raw = yaml.safe_load(config["data"]["kong.yml"])
+    schema.check(raw)
+    hosts = {f"{one['metadata']['name']}.{one['metadata']['namespace']}.svc.cluster.local:80" for one in of(prod, "Service").values()}
+    targets = [target["target"] for upstream in raw["upstreams"] for target in upstream["targets"]]
+    assert set(targets) <= hosts
+    assert {target.partition(".")[0] for target in targets} == {row.host for row in functions() if row.row["kind"] in {"http", "grpc"}}
+
+
+def test_kong_is_otherwise_the_laptops_and_keeps_nobody_awake() -> None:
+    """Health checks would, and would close a function for one slow instance."""
+    ours, theirs = (yaml.safe_load((STACK / name / "kong.yml").read_text()) for name in ("kong", "knative/kong"))
+    assert not [upstream for upstream in theirs["upstreams"] if "healthchecks" in upstream]
+    assert {**theirs, "upstreams": 0} == {**ours, "upstreams": 0}
+    assert [row["name"] for row in theirs["upstreams"]] == [row["name"] for row in ours["upstreams"]]
+
+
+def test_kong_of_a_cluster_is_closed_by_the_same_line() -> None:
+    assert (STACK / "knative" / "kong" / "kong.yml").read_text().count("&closed false") == 1
 
 
 def test_monitoring_fits_its_schema_and_the_rest() -> None:

@@ -1,6 +1,6 @@
 // The address after # is the whole state of the page, so that a link shows the same: #/view/id?parameters.
 
-export const VIEWS = ["logs", "metrics", "traces", "usage", "tokens", "send"];
+export const VIEWS = ["logs", "metrics", "traces", "usage", "tokens", "send", "operations"];
 export const RANGES = {
   "15m": ["Last 15 minutes", 900],
   "1h": ["Last hour", 3600],

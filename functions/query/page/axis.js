@@ -4,6 +4,7 @@ import { axisTime, timeStep } from "./format.js";
 
 export const COLOURS = ["#4c7ee8", "#d06f28", "#2a9a64", "#c9529a", "#8a63d2", "#178fa3", "#a5861f", "#d9483f", "#6f8296", "#6d8f30", "#a3623c", "#5566c9"];
 
+export const READING = "Arrow keys read values.";
 export const KEYS = "Arrow keys read values, Shift and arrow keys choose a part, Enter zooms in.";
 
 export function timeTicks(drawing, { from, to, x, left, right, y }) {
@@ -17,7 +18,7 @@ export function timeTicks(drawing, { from, to, x, left, right, y }) {
 
 /**
  * Let a drawing be read and zoomed: the pointer or the arrow keys choose one of `times`, dragging or Shift with the arrow keys a part of the time.
- * `box`: {left, right, base, width, from, to, x}; `tip(index)` gives what to show there; `onzoom(from, to)` gets the part;
+ * `box`: {left, right, base, width, from, to, x}; `tip(index)` gives what to show there; `onzoom(from, to)` gets the part, without it none is chosen;
  * `click(index)` a click or Enter without one.
  */
 export function cursor(host, drawing, times, box, { tip, onzoom, click }) {
@@ -45,6 +46,7 @@ export function cursor(host, drawing, times, box, { tip, onzoom, click }) {
     shown.style.right = left < box.width / 2 ? "auto" : `${box.width - left + 14}px`;
   };
   const mark = () => {
+    if (!onzoom) return;
     const [low, high] = [Math.min(start, end), Math.max(start, end)].map(box.x);
     band.setAttribute("x", low);
     band.setAttribute("width", Math.max(0, high - low));
@@ -56,7 +58,7 @@ export function cursor(host, drawing, times, box, { tip, onzoom, click }) {
     const [low, high] = [Math.min(start, end), Math.max(start, end)],
       wide = start !== null && box.x(high) - box.x(low) > 5;
     forget();
-    if (wide) onzoom(low, high);
+    if (wide && onzoom) onzoom(low, high);
     else if (index >= 0) click?.(index);
   };
   drawing.addEventListener("pointerdown", (event) => {

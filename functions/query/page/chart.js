@@ -1,13 +1,13 @@
 // Lines over time, with a legend that turns them off, and points on them that lead to traces.
 import { asTable, button, h, svg } from "./dom.js";
-import { COLOURS, KEYS, cursor, timeTicks } from "./axis.js";
+import { COLOURS, KEYS, READING, cursor, timeTicks } from "./axis.js";
 import { clock, plural, quantity, scaleOf } from "./format.js";
 
 export const MOST_SERIES = 24;
 
 /**
  * Draw into `host`. `series`: [{name, points: [[ms, value], …]}, …], the highest last value first; `step` in ms;
- * `marks`: [{at, value, href, label}, …], links; `onzoom(from, to)`.
+ * `marks`: [{at, value, href, label}, …], links; `onzoom(from, to)`, if it can be zoomed.
  */
 export function drawLines(host, { series, from, to, step, unit = "", marks = [], label, onzoom }) {
   const all = series
@@ -22,7 +22,7 @@ export function drawLines(host, { series, from, to, step, unit = "", marks = [],
       viewBox: `0 0 ${box.width} ${box.height}`,
       role: "group",
       tabindex: 0,
-      "aria-label": `Line chart of ${label}: ${plural(on.length, "line")}, ${quantity(box.low, unit)} to ${quantity(box.high, unit)}. ${KEYS}`,
+      "aria-label": `Line chart of ${label}: ${plural(on.length, "line")}, ${quantity(box.low, unit)} to ${quantity(box.high, unit)}. ${onzoom ? KEYS : READING}`,
     });
     for (const tick of box.ticks) {
       drawing.append(

@@ -4,6 +4,7 @@ import { linkTo, place, timeIn } from "./address.js";
 import { trouble } from "./ask.js";
 import * as logs from "./logs.js";
 import * as metrics from "./metrics.js";
+import * as operations from "./operations.js";
 import * as send from "./send.js";
 import * as session from "./session.js";
 import * as tokens from "./tokens.js";
@@ -11,7 +12,7 @@ import * as trace from "./trace.js";
 import * as traces from "./traces.js";
 import * as usage from "./usage.js";
 
-const VIEWS = { logs, metrics, traces, trace, usage, tokens, send };
+const VIEWS = { logs, metrics, traces, trace, usage, tokens, send, operations };
 let visit = new AbortController();
 let before = "";
 

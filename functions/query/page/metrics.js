@@ -5,6 +5,7 @@ import { ask, trouble } from "./ask.js";
 import { MOST_SERIES, drawLines } from "./chart.js";
 import { choices, fill, suggest, wire } from "./forms.js";
 import { clock, plural, quantity, sentence, timeStep } from "./format.js";
+import { keepFresh } from "./live.js";
 import { FUNCTIONS, expressionFor, functionsFor, mistakeIn, selectorOf, seriesNames, typeOf, unitOf } from "./promql.js";
 import { isTrace } from "./records.js";
 
@@ -21,32 +22,40 @@ let built = ""; // the metric that functions and labels are offered for
 export async function show({ given, signal }) {
   const time = rangeOf(given),
     byHand = given.get("mode") === "promql",
-    wanted = (given.get("m") ?? "").trim();
+    wanted = (given.get("m") ?? "").trim(),
+    live = given.get("live") === "1" && !time.fixed;
   fill("metrics", given, time);
+  [$("metric-live").checked, $("metric-live").disabled] = [live, time.fixed];
   for (const part of document.querySelectorAll("#metrics-form [data-only]")) part.hidden = part.dataset.only !== (byHand ? "promql" : "builder");
   wrong(null);
-  const during = { start: Math.floor(time.from / 1e3), end: Math.ceil(time.to / 1e3) };
+  const during = duringOf(time);
+  let shown = null;
+  const failed = (error) => error.name !== "AbortError" && clear(trouble(error, () => change({})));
   try {
     const [list, metadata] = await Promise.all([ask(`${BASE}/label/__name__/values`, during, signal), ask(`${BASE}/metadata`, {}, signal).catch(() => ({}))]);
     names = new Set(list.data);
     types = metadata.data ?? {};
     suggest($("metric-names"), list.data);
     const expression = (given.get("expr") ?? "").trim();
-    if (byHand)
-      await (expression
-        ? draw({ expression, unit: "", fn: "" }, given, time, during, signal)
-        : clear(notice("Write PromQL", "For example:", example(list.data))));
-    else if (wanted) await showMetric(wanted, given, time, during, signal);
+    if (byHand && expression) shown = { expression, unit: "", fn: "" };
+    else if (byHand) clear(notice("Write PromQL", "For example:", example(list.data)));
+    else if (wanted) shown = await chosen(wanted, given, time, during, signal);
     else {
       fillBuilder({ labels: [], type: "gauge", fn: "raw", by: "", filters: [] });
       clear(names.size ? pickMetric(list.data) : noMetrics(time));
     }
+    if (shown) await draw(shown, given, time, signal);
   } catch (error) {
-    if (error.name !== "AbortError") clear(trouble(error, () => change({})));
+    failed(error);
   }
+  // The signal may have ended while this was waiting for an answer.
+  if (live && shown && !signal.aborted) keepFresh($("metric-chart"), signal, () => draw(shown, given, rangeOf(given), signal).catch(failed));
 }
 
-async function showMetric(name, given, time, during, signal) {
+const duringOf = ({ from, to }) => ({ start: Math.floor(from / 1e3), end: Math.ceil(to / 1e3) });
+
+/** What is drawn of the metric that was chosen; the form offers what suits it. */
+async function chosen(name, given, time, during, signal) {
   const filters = filtersIn(given),
     labels = (await ask(`${BASE}/labels`, { ...during, "match[]": selectorOf(name) }, signal)).data.filter(
       (label) => !["__name__", "tenant_id", "le"].includes(label),
@@ -62,7 +71,7 @@ async function showMetric(name, given, time, during, signal) {
   built = name;
   $("metric-help").textContent = [known.type === "unknown" ? "" : known.type, known.help].filter(Boolean).join(": ");
   const expression = expressionFor({ name, filters, type, fn, by, step: stepOf(given, time) });
-  await draw({ expression, unit: unitOf(name, fn), fn, selector: selectorOf(name, filters), name }, given, time, during, signal);
+  return { expression, unit: unitOf(name, fn), fn, selector: selectorOf(name, filters), name };
 }
 
 async function isNative(name, filters, { end }, signal) {
@@ -76,8 +85,9 @@ function stepOf(given, { from, to }) {
   return chosen && seconds / chosen <= MOST_POINTS ? chosen : Math.max(5, timeStep(to - from, 240) / 1e3);
 }
 
-async function draw({ expression, unit, fn, selector, name }, given, time, during, signal) {
-  const step = stepOf(given, time);
+async function draw({ expression, unit, fn, selector, name }, given, time, signal) {
+  const step = stepOf(given, time),
+    during = duringOf(time);
   let found;
   try {
     found = await ask(`${BASE}/query_range`, { ...during, step, query: expression }, signal);
@@ -255,7 +265,7 @@ const form = wire("metrics", ({ mode, m, fn, by, expr, value, label, ...rest }) 
   // Another metric has other functions and labels; its filters may still hold.
   return { ...rest, m, ...(same ? { fn, by } : {}), where: [...given.getAll("where"), ...(label && value ? [`${label}=${value}`] : [])] };
 });
-for (const id of ["metric-by", "metric-fn", "metric-step", "metric-unit", "metric-mode-builder", "metric-mode-promql"])
+for (const id of ["metric-by", "metric-fn", "metric-step", "metric-unit", "metric-live", "metric-mode-builder", "metric-mode-promql"])
   $(id).addEventListener("change", () => form.requestSubmit());
 $("metric").addEventListener("change", () => names.has($("metric").value) && form.requestSubmit());
 $("metric-label").addEventListener("change", async () => {

@@ -50,6 +50,7 @@ function welcome(found) {
   $("tenant").textContent = user.tenant.name;
   $("tenant").title = `Tenant ${user.tenant.id}`;
   $("who-email").textContent = user.email;
+  $("operations-link").hidden = !user.operator;
   $("login").hidden = true;
   $("app").hidden = false;
   dispatchEvent(new Event("again"));

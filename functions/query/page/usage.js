@@ -5,6 +5,7 @@ import { ask, trouble } from "./ask.js";
 import { drawBars } from "./bars.js";
 import { choices } from "./forms.js";
 import { clock, quantity } from "./format.js";
+import { keepFresh } from "./live.js";
 
 const RANGES = { "24h": ["Last 24 hours", 1], "7d": ["Last 7 days", 7], "30d": ["Last 30 days", 30], "90d": ["Last 90 days", 90] };
 const MEASURES = { bytes: ["Bytes sent", "B"], records: ["Records sent", ""], requests: ["Requests", ""] },
@@ -16,13 +17,9 @@ const nameOf = (signal) => NAMES[signal] ?? `${signal[0].toUpperCase()}${signal.
 
 export async function show({ given, signal }) {
   const measure = Object.hasOwn(MEASURES, given.get("measure")) ? given.get("measure") : "bytes",
-    [label, unit] = MEASURES[measure];
-  const range = Object.hasOwn(RANGES, given.get("range")) ? given.get("range") : "7d",
+    range = Object.hasOwn(RANGES, given.get("range")) ? given.get("range") : "7d",
     custom = rangeOf(given),
-    now = Date.now();
-  const { from, to } = custom.fixed ? custom : { from: now - RANGES[range][1] * DAY, to: now },
-    step = to - from > 8 * DAY ? "day" : "hour",
-    width = step === "day" ? DAY : 3600e3;
+    live = given.get("live") === "1" && !custom.fixed;
   choices(
     $("usage-range"),
     [...Object.entries(RANGES).map(([value, [text]]) => [value, text]), ...(custom.fixed ? [["custom", "A chosen part"]] : [])],
@@ -33,6 +30,17 @@ export async function show({ given, signal }) {
     Object.entries(MEASURES).map(([value, [text]]) => [value, text]),
     measure,
   );
+  [$("usage-live").checked, $("usage-live").disabled] = [live, custom.fixed];
+  const look = () => draw(measure, custom.fixed ? custom : { from: Date.now() - RANGES[range][1] * DAY, to: Date.now() }, signal);
+  await look();
+  // The signal may have ended while this was waiting for an answer.
+  if (live && !signal.aborted) keepFresh($("usage-chart"), signal, look);
+}
+
+async function draw(measure, { from, to }, signal) {
+  const [label, unit] = MEASURES[measure],
+    step = to - from > 8 * DAY ? "day" : "hour",
+    width = step === "day" ? DAY : 3600e3;
   try {
     const { usage } = await ask("/query/api/usage", { from: Math.round(from), to: Math.round(to), step }, signal);
     $("usage-notice").replaceChildren(
@@ -64,6 +72,7 @@ export async function show({ given, signal }) {
     $("usage-totals").replaceChildren(totals(usage));
     $("usage-table").replaceChildren(days(usage, step));
   } catch (error) {
+    if (error.name === "AbortError") return;
     $("usage-figures").hidden = true;
     $("usage-notice").replaceChildren(trouble(error, () => change({})));
   }
@@ -95,6 +104,9 @@ function days(usage, step) {
 }
 
 const leave = () =>
-  go("usage", { measure: $("usage-measure").value, ...($("usage-range").value === "custom" ? timeIn(place().given) : { range: $("usage-range").value }) });
-for (const id of ["usage-range", "usage-measure"]) $(id).addEventListener("change", leave);
+  go("usage", {
+    measure: $("usage-measure").value,
+    ...($("usage-range").value === "custom" ? timeIn(place().given) : { range: $("usage-range").value, live: $("usage-live").checked ? 1 : "" }),
+  });
+for (const id of ["usage-range", "usage-measure", "usage-live"]) $(id).addEventListener("change", leave);
 $("usage-form").addEventListener("submit", (event) => event.preventDefault());

@@ -13,6 +13,7 @@ from functions.query import main, opensearch, search_request, times
 from shared.errors import Refused
 from tests.conftest import Customer
 from tests.functions.query.world import World, serve
+from tests.waiting import until
 
 SEARCH = "/query/api/logs/search"
 JSON = {"content-type": "application/json"}
@@ -97,10 +98,20 @@ async def test_timeline_counts_by_severity(world: World, acme: Customer) -> None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_opensearch_in_trouble_is_503(world: World, acme: Customer, status: int) -> None:
+async def test_opensearch_in_trouble_is_503(world: World, acme: Customer, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opensearch, "STARTING_SECONDS", 0.0)
     world.opensearch.answer = (status, JSON, b'{"error":{"type":"circuit_breaking_exception","reason":"internal 10.0.0.1"},"status":500}')
     answer = await world.ask("GET", SEARCH, acme.headers)
     assert (answer.status, answer.json["error"]) == (503, "opensearch is not available")
+
+
+async def test_index_that_is_being_made_is_waited_for(world: World, acme: Customer) -> None:
+    world.opensearch.answer = (503, JSON, b'{"error":{"type":"search_phase_execution_exception","reason":"all shards failed","failed_shards":[]},"status":503}')
+    asking = asyncio.create_task(world.ask("GET", SEARCH, acme.headers))
+    await asyncio.to_thread(until, lambda: len(world.opensearch.asked) > 1, 5, "the search is put again")
+    world.opensearch.answer = reply(DOCUMENT)
+    assert ((answer := await asking).status, answer.json["total"]) == (200, 1)
+    assert len({(asked.path, asked.query, asked.body) for asked in world.opensearch.asked}) == 1
 
 
 async def test_opensearch_away_is_503(world: World, acme: Customer) -> None:

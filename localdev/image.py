@@ -1,9 +1,11 @@
-"""What the image's Dockerfile puts where, without Docker: its stages, and the tree that a stage's COPY lines make of the checkout."""
+"""An image without Docker: the Dockerfile's stages, the tree that a stage's COPY lines make of the checkout, and an environment with its packages alone."""
 
 import json
 import shlex
 import shutil
 import string
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +49,7 @@ def copies(stage: Stage, function: str) -> list[tuple[str, str]]:
 
 
 def make(stage: Stage, function: str, root: Path) -> Path:
-    """The image's /app in `root`."""
+    """The image's /app in `root`, compiled as there."""
     for source, target in copies(stage, function):
         place = root / Path(target).relative_to("/")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,27 @@ def make(stage: Stage, function: str, root: Path) -> Path:
             shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / source, place)
-    return root / "app"
+    app = root / "app"
+    compiled = next(line for line in stage.of("RUN") if "compileall" in line).partition(" && ")[0]
+    subprocess.run([sys.executable, *shlex.split(compiled)[1:-1], str(app)], check=True)
+    return app
+
+
+def packages(folder: Path, requirements: Path) -> Path:
+    """An environment with these packages alone, in the versions that the Dockerfile's constraints give, compiled as by its pip."""
+    venv, uv = folder / "venv", shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+    more = folder / "more-constraints.txt"
+    more.write_text("".join(line for line in (ROOT / "requirements-dev.txt").read_text().splitlines(keepends=True) if not line.startswith("-r")))
+    constraints = ["-c", str(ROOT / "requirements.txt"), "-c", str(more)]
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], check=True)
+    install = [uv, "pip", "install", "--quiet", "--no-build", "--compile-bytecode", "--python", str(venv / "bin/python"), *constraints, "-r", str(requirements)]
+    subprocess.run(install, check=True)
+    return venv
+
+
+def size(app: Path, packages: Path) -> int:
+    """Bytes of what the image has more than its base."""
+    return sum(path.stat().st_size for folder in (app, packages / "lib") for path in folder.rglob("*") if path.is_file())
 
 
 def environment(chain: list[Stage], app: Path, packages: Path, values: Mapping[str, str]) -> dict[str, str]:
