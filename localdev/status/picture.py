@@ -10,16 +10,18 @@ from localdev.functions import Function, Trigger
 from localdev.ports import ports
 from localdev.status.logs import LastError, last_error
 from localdev.status.rates import Look, rates
-from localdev.status.scrape import Metrics, scrape
+from localdev.status.scrape import Metrics, Scrape
 from localdev.supervisor import state
 from localdev.supervisor.board import State, Status
 from localdev.supervisor.state import Snapshot
 
-TRIGGER, SUPERVISOR = "trigger", "supervisor"
+TRIGGER, SUPERVISOR, BROKER = "trigger", "supervisor", "kafka"
 _INGEST = "ingest_"
 LAG_RECORDS, LAG_SECONDS = "obstack_group_lag_records", "obstack_group_lag_seconds"
 SECONDS = 0.45
 """Until a process must have told its metrics; with the first look at rates, all of it stays below a second."""
+LAG_PATIENCE = 2.5
+"""The same of the trigger, which tells lag."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,16 @@ class Picture:
 
 
 def take(now: Snapshot) -> Picture:
-    """Ask everybody at once; takes less than a second, whoever doesn't answer."""
-    rows = [row for row in functions.catalogue() if row.name in now.services]
+    """Ask everybody at once. Takes less than a second, whoever doesn't answer; longer only while the broker answers the trigger slowly."""
+    rows = [row for row in functions.catalogue(everything=True) if row.name in now.services]
     counting = {row.name: row.metrics_port for row in rows}
-    wanted = {**counting, SUPERVISOR: ports()["SUPERVISOR_PORT"]}
-    if TRIGGER in now.services:
-        wanted[TRIGGER] = ports()["TRIGGER_PORT"]
-    found = scrape(wanted, SECONDS)
     began = time.time()
-    per_second, over = rates(_look(found, rows), lambda: _look(scrape({name: counting[name] for name in counting if name in found}, SECONDS), rows))
+    # The trigger asks the broker first, and reads the oldest records of groups that are behind: of it more is awaited than of others, if it can be had at all.
+    there = all(name in now.services and now.services[name].state is State.READY for name in (TRIGGER, BROKER))
+    trigger = Scrape({TRIGGER: ports()["TRIGGER_PORT"]} if TRIGGER in now.services else {}, LAG_PATIENCE if there else SECONDS)
+    found = Scrape({**counting, SUPERVISOR: ports()["SUPERVISOR_PORT"]}, SECONDS).found()
+    per_second, over = rates(_look(found, rows), lambda: _look(Scrape({name: counting[name] for name in counting if name in found}, SECONDS).found(), rows))
+    found |= trigger.found()
     # Who isn't ready takes nothing over; who is and doesn't tell, leaves the sums unknown.
     ingest = [row.name for row in rows if row.name.startswith(_INGEST) and now.services[row.name].state is State.READY]
     signals = sorted({topic.removeprefix("telemetry.") for row in rows if row.trigger for topic in row.trigger.topics} - {"dead-letters"})
@@ -96,7 +99,7 @@ def take(now: Snapshot) -> Picture:
         refused=_of_all(ingest, "refused", per_second),
         sinks=[_sink(row.name, row.trigger, ingest, found, per_second) for row in rows if row.trigger],
         switched=_switched(found),
-        silent=[name for name in wanted if name not in found],
+        silent=[name for name in (*counting, SUPERVISOR, *([TRIGGER] if TRIGGER in now.services else [])) if name not in found],
     )
 
 

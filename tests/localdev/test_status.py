@@ -14,7 +14,7 @@ from rich.console import Console
 from localdev import functions
 from localdev.status import picture, rates
 from localdev.status.logs import last_error
-from localdev.status.scrape import parse, scrape
+from localdev.status.scrape import Scrape, parse
 from localdev.status.show import show
 from localdev.supervisor import state
 from localdev.supervisor.board import State, Status
@@ -117,7 +117,7 @@ class Pages:
     """A process's `/metrics`, which may also hang."""
 
     def __init__(self) -> None:
-        self.text, self.hangs = "", threading.Event()
+        self.text, self.hangs, self.delay = "", threading.Event(), 0.0
         self._over = threading.Event()
         pages = self
 
@@ -125,6 +125,7 @@ class Pages:
             def do_GET(self) -> None:
                 if pages.hangs.is_set():
                     pages._over.wait(20)
+                pages._over.wait(pages.delay)
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(pages.text.encode())
@@ -161,7 +162,7 @@ def snapshot(*names: str) -> Snapshot:
 def test_who_hangs_or_is_down_is_left_out(pages: dict[str, Pages]) -> None:
     pages["trigger"].text = PAGE
     pages["query"].hangs.set()
-    found = scrape({"trigger": pages["trigger"].port, "query": pages["query"].port, "replay": 1}, 0.3)
+    found = Scrape({"trigger": pages["trigger"].port, "query": pages["query"].port, "replay": 1}, 0.3).found()
     assert found.keys() == {"trigger"}
 
 
@@ -181,6 +182,20 @@ def test_lag_letters_and_switches_are_each_sinks_own(pages: dict[str, Pages]) ->
     assert seen.switched == {"ingest": "not on for 3 tenants", "sink.loki": "hold"}
     assert seen.silent == []
     assert {row.name: row.rss_bytes for row in seen.services if row.rss_bytes} == {"sink_loki": 12e6}
+
+
+def test_an_optional_function_that_runs_is_seen_whatever_this_shell_asks_for(pages: dict[str, Pages]) -> None:
+    seen = picture.take(snapshot(*pages, "sink_archive"))
+    assert "sink_archive" in {row.name for row in seen.sinks}
+    assert seen.silent == ["sink_archive"]  # nobody is at its port here
+
+
+def test_lag_is_waited_for_while_the_broker_is_there(pages: dict[str, Pages]) -> None:
+    """A group that is behind makes the trigger slow, and is what is wanted to be known."""
+    pages["trigger"].text = PAGE
+    pages["trigger"].delay = picture.SECONDS * 2
+    assert "trigger" in picture.take(snapshot(*pages)).silent
+    assert "trigger" not in picture.take(snapshot(*pages, "kafka")).silent
 
 
 def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: dict[str, Pages]) -> None:
