@@ -1,5 +1,6 @@
 """The operators' view: the platform's own admin sees the whole pipeline, and nobody else that there is such a view."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,10 @@ def test_operators_see_the_whole_pipeline(visit: Visit, artefacts: Path, operato
         expect(visitor.at("#operations-sinks tbody tr").filter(has_text=sink)).to_have_count(1)
     for name in (*stack.functions, "trigger", "gateway"):
         expect(visitor.at("#operations-processes tbody tr").filter(has=visitor.page.get_by_role("cell", name=name, exact=True))).to_contain_text("up")
-    visible(visitor.at("#operations-lag svg path"))
-    visible(visitor.at("#operations-taken svg path"))
+    for chart in ("#operations-lag", "#operations-taken"):
+        visible(visitor.at(f"{chart} svg"))
+        # A line that is flat, as that of no lag, has no height, and counts as hidden.
+        expect(visitor.at(f"{chart} svg path").first).to_have_attribute("d", re.compile("^M.+L"))
     expect(visitor.at("#operations-rates")).to_contain_text("Answers 200 at the gateway")
     expect(visitor.at("#operations-state")).to_contain_text("All processes are up")
     visitor.shoot(artefacts, f"{look}-operations")
