@@ -35,6 +35,11 @@ def code(page: Path) -> Iterator[str]:
     yield from _SPAN.findall(prose(page))
 
 
+def pictures(page: Path) -> list[str]:
+    """Its mermaid blocks."""
+    return [fence[3] for fence in _FENCE.finditer(page.read_text()) if fence[2] == "mermaid"]
+
+
 def links(page: Path) -> list[str]:
     """Targets, as written; those in code are none."""
     return _LINK.findall(_SPAN.sub("", prose(page)))

@@ -19,8 +19,8 @@ import yaml
 from functions.ingest_otlp import answers as otlp
 from functions.ingest_otlp_grpc import answers as otlp_grpc
 from functions.query import answers as query
-from localdev.paths import ROOT
-from shared.contract import Reason
+from localdev.paths import ROOT, STACK
+from shared.contract import Reason, Topic
 from tests.docs import pages
 
 EVERY_PAGE: Final = pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
@@ -51,7 +51,7 @@ def test_commands_are_there(page: Path) -> None:
     """Each `./task NAME`, and for those of ours also its sub-command and options."""
     for words in commands(page):
         task, *rest = words
-        assert task in tasks() or task.startswith("-"), f"there is no ./task {task}"
+        assert task in tasks() or task.startswith(("-", "…")), f"there is no ./task {task}"
         if (programme := tasks().get(task)) and rest[:1] == ["--"]:
             module, *given = programme
             check_arguments(module, [*given, *rest[1:]])
@@ -107,7 +107,8 @@ def help_of(module: str, words: tuple[str, ...]) -> str:
 def test_settings_and_metrics_are_in_the_code(page: Path) -> None:
     """`UPPER_CASE` names of settings, `obstack_…` names of metrics."""
     spans = "\n".join(pages.code(page))
-    settings = {word for word in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", spans) if not word.startswith(tuple(NOT_OURS)) and word not in CODES}
+    own = CODES | set(re.findall(r"\$([A-Z_]+)", spans))
+    settings = {word for word in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", spans) if not word.startswith(tuple(NOT_OURS)) and word not in own}
     assert not {word for word in settings if word.lower() not in source()}
     metrics = {re.sub(r"_(total|bucket|count|sum)$", "", word) for word in re.findall(r"\bobstack_[a-z_]+[a-z]\b", spans)}
     assert not {word for word in metrics if word not in source()}
@@ -140,6 +141,17 @@ def test_every_answer_is_explained_to_clients(heading: str, codes: set[int | str
     """Each status that a function's own table has, in that table's section."""
     named = {word for cells in pages.rows(TROUBLESHOOTING, heading) for word in re.findall(r"\b[A-Z_]{2,}\b|\b\d{3}\b", cells[0])}
     assert not {str(code) for code in codes} - named
+
+
+def test_pictures_name_every_function_and_topic() -> None:
+    """docs/architecture.md: none is missing, and none that isn't there any more."""
+    pictures = "\n".join(pages.pictures(ROOT / "docs" / "architecture.md"))
+    functions = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
+    assert not {name for name in (*functions, *Topic) if name not in pictures}
+    named = set(re.findall(r"\b(?:ingest|sink)_[a-z]+(?:_[a-z]+)*\b", pictures))
+    assert named <= set(functions)
+    modules = re.findall(r"\b((?:shared|localdev|stack)/[\w/]+(?:\.\w+)?)\b", pictures)
+    assert not {module for module in modules if not (ROOT / module).exists()}
 
 
 def test_every_page_is_in_the_index() -> None:
