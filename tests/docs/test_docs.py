@@ -1,13 +1,13 @@
 """What the pages promise is there: links, commands and their options, settings, metrics, tests, reasons."""
 
 import importlib
-import inspect
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -93,14 +93,11 @@ def help_of(module: str, words: tuple[str, ...]) -> str:
     programme = importlib.import_module(module)
     if not hasattr(programme, "main"):
         programme = importlib.import_module(f"{module}.__main__")
-    if "parse_args" in inspect.getsource(programme):
-        said: list[str] = []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("argparse.ArgumentParser._print_message", lambda _, message, __=None: said.append(message))
-            with pytest.raises(SystemExit, match="0"):
-                programme.main([*words, "--help"])
-        return "".join(said)
-    return subprocess.run([sys.executable, "-m", module, *words, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch, suppress(SystemExit):
+        patch.setattr("argparse.ArgumentParser._print_message", lambda _, message, __=None: said.append(message))
+        programme.main([*words, "--help"])
+    return "".join(said) or subprocess.run([sys.executable, "-m", module, *words, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @EVERY_PAGE
