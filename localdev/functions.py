@@ -139,9 +139,9 @@ def described() -> dict[str, dict[str, Any]]:
     return {name: {**row, "settings": [*row["settings"], *(tracing if row.get("traces") else ())]} for name, row in rows(path, "functions", KEYS).items()}
 
 
-def catalogue() -> list[Function]:
-    """All functions that are on. Raises KeyError or ValueError for a row that isn't as the file's head says."""
-    found, numbers = _switched_on(described()), ports()
+def catalogue(*, everything: bool = False) -> list[Function]:
+    """All functions that are on; or `everything`, the optional ones too. Raises KeyError or ValueError for a row that isn't as the file's head says."""
+    found, numbers = described() if everything else _switched_on(described()), ports()
     return [
         Function(
             name,

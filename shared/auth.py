@@ -22,6 +22,7 @@ from shared.contract import TOKEN_HEADER, Period, Reason, Scope
 from shared.database import Connection, Database
 from shared.errors import Later, Refused
 from shared.settings import Database as Settings
+from shared.telemetry import metrics
 from shared.tenant import Limits, Tenant
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ FROM telemetry.tokens k JOIN telemetry.tenants t ON t.id = k.tenant_id CROSS JOI
 WHERE k.sha256 = ANY(%s) AND k.revoked_at IS NULL
 """
 _NEVER: Final = float("-inf")
+_HIT, _MISS, _UNKNOWN, _STALE, _FAILED = map(metrics.TOKEN_LOOKUPS.labels, ("hit", "miss", "unknown", "stale", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,11 @@ class Authenticator:
         self._due: set[bytes] = set()
         self._due_timer: asyncio.TimerHandle | None = None
         self._away_since = _NEVER
+        self._failing_since: float | None = None
         self._shared: dict[Any, Any] = {}
+        metrics.TOKENS_CACHED.labels("known").set_function(lambda: len(self._known))
+        metrics.TOKENS_CACHED.labels("unknown").set_function(lambda: len(self._unknown))
+        metrics.TOKENS_AWAY.set_function(lambda: 0 if self._failing_since is None else monotonic() - self._failing_since)
 
     async def __aenter__(self) -> "Authenticator":
         await self.database.__aenter__()
@@ -103,7 +109,13 @@ class Authenticator:
         digest = tokens.digest(token)
         known = self._known.get(digest)
         if known is None or anew or monotonic() - known.asked >= self._fresh:
-            known = await self._look_up(token, digest, known, 0.0 if anew else self._ttl)
+            try:
+                known = await self._look_up(token, digest, known, 0.0 if anew else self._ttl)
+            except Later:
+                _FAILED.inc()
+                raise
+        else:
+            _HIT.inc()
         if known is None or (known.expires and known.expires <= datetime.now(UTC)):
             raise Refused(Reason.UNKNOWN_TOKEN, "the token is unknown, expired or revoked", 401)
         if not known.active:
@@ -117,12 +129,14 @@ class Authenticator:
         now = monotonic()
         if known is None:
             if not tokens.is_wellformed(token) or now - self._unknown.get(digest, _NEVER) < self._ttl:
+                _UNKNOWN.inc()
                 return None
             return await self._ask(digest)
         age, away = now - known.asked, now - self._away_since
         if age < believed or (away < AWAY_SECONDS and age < self._stale):
             if away >= AWAY_SECONDS / 2:
                 self._refresh(digest)
+            (_HIT if age < believed else _STALE).inc()
             return known
         if age >= self._stale:
             return await self._ask(digest)
@@ -130,6 +144,7 @@ class Authenticator:
             async with asyncio.timeout(KNOWN_SECONDS):
                 return await self._ask(digest)
         except (Later, TimeoutError):
+            _STALE.inc()
             return known
 
     async def _ask(self, digest: bytes) -> _Known | None:
@@ -145,6 +160,7 @@ class Authenticator:
         answer = await asyncio.shield(self._waiting[digest])
         if isinstance(answer, Later):
             raise answer
+        _MISS.inc()
         return answer
 
     def _refresh(self, digest: bytes) -> None:
@@ -170,7 +186,7 @@ class Authenticator:
             while self._queue:
                 batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
                 rows = {row[0]: row for row in await self.database.run(partial(_fetch, batch))}
-                self._away_since = _NEVER
+                self._away_since, self._failing_since = _NEVER, None
                 for digest in batch:
                     known = self._remember(digest, rows.get(digest))
                     self._waiting.pop(digest).set_result(known)
@@ -178,6 +194,8 @@ class Authenticator:
             if not isinstance(error, Later):
                 log.exception("tokens can't be looked up")
             self._away_since = monotonic()
+            if self._failing_since is None:
+                self._failing_since = self._away_since
             self._fail(list(self._waiting), Later("tokens can't be checked at the moment"))
         finally:
             self._asking = None

@@ -108,6 +108,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
+    SWITCHED_OFF = "switched_off"
     INTERNAL = "internal"
     NOT_AN_EVENT = "not_an_event"
     OUT_OF_WINDOW = "out_of_window"

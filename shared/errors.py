@@ -29,6 +29,8 @@ class Later(Exception):
 
     detail: str
     retry_after: int = RETRY_AFTER_SECONDS
+    reason: Reason = Reason.UNAVAILABLE
+    """For metrics: the client is told `detail`."""
 
     def __str__(self) -> str:
         return self.detail

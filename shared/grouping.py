@@ -124,6 +124,7 @@ def messages(send: Send[Key]) -> Group[Key, bytes, None]:
         try:
             await send(key, b"".join(parts))
         except Never:
+            metrics.BACKEND_RETRIES.labels("shared_refusal").inc()
             outcomes = await asyncio.gather(*(send(key, part) for part in parts), return_exceptions=True)
             return [outcome if outcome is None or isinstance(outcome, Exception) else RuntimeError(repr(outcome)) for outcome in outcomes]
         return [None] * len(parts)

@@ -21,7 +21,7 @@ from shared.limits import Limiter
 from shared.publish import Publisher
 from shared.settings import Ingest
 from shared.signals import Signal
-from shared.telemetry import metrics, tracing
+from shared.telemetry import metrics, requests, tracing
 from shared.tenant import Tenant
 from shared.usage import Usage
 
@@ -68,14 +68,16 @@ class Intake:
         self._usage = usage
         self._topics = topics
 
-    async def tenant(self, headers: Mapping[str, str], scope: Scope) -> Tenant:
+    async def tenant(self, headers: Mapping[str, str], scope: Scope, signal: str = "") -> Tenant:
         """Whose request it is. Raises Refused (401, 403), Later; that also while ingest is switched off: the client keeps what it has."""
         began = tracing.dice()
+        requests.begin(signal or scope)
         tenant = await self._tokens.tenant(headers, scope)
-        tracing.came_in(f"ingest {scope}", tenant.id, headers, began)
+        requests.begin(signal or scope, tenant.id)
+        tracing.came_in(f"ingest {signal or scope}", tenant.id, headers, began)
         if self._flags.of(tenant.id) is not Switch.ON:
             metrics.SWITCHED_OFF.inc()
-            raise Later("ingest is switched off", OFF_SECONDS)
+            raise Later("ingest is switched off", OFF_SECONDS, Reason.SWITCHED_OFF)
         return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:

@@ -24,6 +24,7 @@ from shared.breaker import Breaker
 from shared.delivery import Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Never, Trouble
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class _Run:
         while waiting and len(parts) < self._at_once:
             path, part = waiting.pop()
             if limit is not None and len(part) > limit and (split := halves(part)):
+                metrics.BISECTIONS.labels("size").inc()
                 waiting += [(path + "1", split[1]), (path + "0", split[0])]
             else:
                 parts.append((path, part))
@@ -163,7 +165,11 @@ class _Run:
     async def _repeat(self, part: bytes) -> None:
         """Send a part again, a few times. Raises Never and Later."""
         self._in_time()
-        await _again(self._way.send, part)
+        await _again(self._send_again, part)
+
+    async def _send_again(self, part: bytes) -> None:
+        metrics.BACKEND_RETRIES.labels("unnamed_refusal").inc()
+        await self._way.send(part)
 
     def _sort(self, parts: list[tuple[str, bytes]], outcomes: list[Never | Later | None]) -> None:
         """What was refused is cut, or dead if it can't be. Raises Later like that among the outcomes."""
@@ -174,6 +180,7 @@ class _Run:
             elif isinstance(outcome, Never):
                 self._at_once = AT_ONCE
                 if split := self._way.halves(part):
+                    metrics.BISECTIONS.labels("refused").inc()
                     left += [(path + "0", split[0]), (path + "1", split[1])]
                 else:
                     self._progress.dead.append((Dead(part, outcome.reason, outcome.detail, outcome.status, path), outcome.named))

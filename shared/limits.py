@@ -14,6 +14,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 from shared.contract import Reason
 from shared.errors import Refused
 from shared.settings import Database as Settings
+from shared.telemetry import metrics
 from shared.tenant import Limits, Tenant
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,8 @@ class Local:
             volume = now
         latest = now + limits.burst_seconds
         if requests >= latest or volume >= latest:
-            what = f"{limits.requests_per_second:g} requests" if requests >= latest else f"{limits.bytes_per_second:g} bytes"
-            raise _refused(what, max(requests, volume) - latest)
+            what, rate = ("requests", limits.requests_per_second) if requests >= latest else ("bytes", limits.bytes_per_second)
+            raise _refused(tenant, what, rate, max(requests, volume) - latest)
         full_at[0] = requests + 1 / limits.requests_per_second
         full_at[1] = volume + bytes_ / limits.bytes_per_second
 
@@ -152,7 +153,7 @@ class Shared(Windows):
             (room, volume, "bytes", tenant.limits.bytes_per_second),
         ):
             if not allowed:
-                raise _refused(f"{rate:g} {what}", (await self.windows.get_window_stats(item, what, tenant.id)).reset_time - time())
+                raise _refused(tenant, what, rate, (await self.windows.get_window_stats(item, what, tenant.id)).reset_time - time())
         if bytes_:
             await self.charge(tenant, bytes_)
 
@@ -169,5 +170,6 @@ def _whole(amount: float) -> int:
     return max(1, int(min(amount, 2**53)))
 
 
-def _refused(what: str, seconds: float) -> Refused:
-    return Refused(Reason.LIMITED, f"over the plan's {what} per second", 429, retry_after=max(1, math.ceil(seconds)))
+def _refused(tenant: Tenant, what: str, rate: float, seconds: float) -> Refused:
+    metrics.LIMIT_HITS.labels(metrics.FEW_TENANTS.label(tenant.id), what).inc()
+    return Refused(Reason.LIMITED, f"over the plan's {rate:g} {what} per second", 429, retry_after=max(1, math.ceil(seconds)))

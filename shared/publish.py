@@ -58,6 +58,7 @@ class Publisher:
         )
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
+        metrics.PUBLISH_WAITING.set_function(lambda: self._waiting)
         self._timer = self._loop.call_later(IDLE_SECONDS, self._poll)
         self._partitions: dict[str, int] = {}
         self._turn, self._turn_ends = 0, 0.0

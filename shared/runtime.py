@@ -89,6 +89,7 @@ class Function(Generic[Needs]):
                 settings = Settings()
                 logs.configure(settings.function_name, settings.log_level)
                 tracing.configure(settings)
+                metrics.tell_build(settings.function_name, settings.obstack_version)
                 self._opened = self._start()
                 self._needs = await self._opened.__aenter__()
                 garbage.collect_less()

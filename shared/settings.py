@@ -81,6 +81,8 @@ class Settings(BaseSettings):
 
     function_name: str = "function"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    obstack_version: str = "dev"
+    """The image's."""
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
     otel_exporter_otlp_endpoint: str = ""

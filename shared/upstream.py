@@ -12,7 +12,7 @@ from yarl import URL
 from shared import memory
 from shared.contract import RETRY_AFTER_SECONDS
 from shared.errors import Trouble
-from shared.telemetry import tracing
+from shared.telemetry import metrics, tracing
 
 _ONE_GO = 1024 * 1024
 CONNECT_SECONDS = 2.0
@@ -85,6 +85,7 @@ class Upstream:
             try:
                 answer = await self._post(path, body, headers)
             except _Dropped:
+                metrics.BACKEND_RETRIES.labels("dropped_connection").inc()
                 answer = await self._post(path, body, headers)
             tracing.note("http.response.status_code", answer.status)
             return answer

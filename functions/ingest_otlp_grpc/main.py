@@ -22,13 +22,13 @@ from pydantic import ValidationError
 from functions.ingest_otlp_grpc import answers
 from shared import garbage
 from shared.codecs import otlp
-from shared.contract import MAX_BODY_BYTES, Flag, Reason, Source
+from shared.contract import MAX_BODY_BYTES, Flag, Source
 from shared.errors import Later, Refused
 from shared.intake import Intake, off_the_loop, open_intake
 from shared.memory import Memory
 from shared.settings import GrpcServer, faults
 from shared.signals import SIGNALS, Signal
-from shared.telemetry import logs, metrics, tracing
+from shared.telemetry import logs, metrics, requests, tracing
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Export(grpc.GenericRpcHandler):
                     log.exception("unhandled error")
                     failure = Later("internal error")
             tracing.end(failure.status if isinstance(failure, Refused) else 503)
-            metrics.REFUSED.labels(failure.reason if isinstance(failure, Refused) else Reason.UNAVAILABLE).inc()
+            requests.refused(failure)
             await context.abort(*answers.failure(failure))
             raise AssertionError("abort raises")
 
@@ -80,6 +80,7 @@ async def take(intake: Intake, row: Signal, body: bytes, metadata: dict[str, str
     checked = await off_the_loop(len(body), lambda: otlp.check(row.shape, otlp.parse(row.shape, body), body, time_ns()))
     await intake.take(tenant, row, checked, Source.OTLP, metadata.get("traceparent", ""))
     tracing.end(200)
+    requests.accepted()
     return row.answer(checked).SerializeToString()
 
 
@@ -88,6 +89,7 @@ async def serve() -> None:
     settings = GrpcServer()
     logs.configure(settings.function_name, settings.log_level)
     tracing.configure(settings)
+    metrics.tell_build(settings.function_name, settings.obstack_version)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

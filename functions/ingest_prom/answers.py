@@ -12,7 +12,7 @@ from functions.ingest_prom.versions import CONTENT_TYPES, TWO, by_content_type
 from shared.codecs.remote_write import Counts
 from shared.contract import INGEST_REFUSAL_HEADERS, Reason
 from shared.errors import Later, Refused
-from shared.telemetry import metrics
+from shared.telemetry import requests
 
 _NOTHING: Final = Counts()
 _TAKEN: Final = {Reason.ENCODING: {"accept-encoding": "snappy"}, Reason.MEDIA_TYPE: {"accept": ", ".join(CONTENT_TYPES)}}
@@ -21,15 +21,15 @@ _TAKEN: Final = {Reason.ENCODING: {"accept-encoding": "snappy"}, Reason.MEDIA_TY
 
 def accepted(request: Request, counts: Counts) -> Response:
     """204 without a body."""
+    requests.accepted()
     return Response(status_code=204, headers=_written(request, counts))
 
 
 def refuse(request: Request, error: Refused | Later, counts: Counts = _NOTHING) -> Response:
     """The reason as a line of text. `counts`: what was written in spite of it (2.0, § Partial Write)."""
+    requests.refused(error)
     if isinstance(error, Later):
-        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
         return PlainTextResponse(f"{error}\n", 503, {"retry-after": str(error.retry_after), **_written(request, counts)})
-    metrics.REFUSED.labels(error.reason).inc()
     wait = {"retry-after": str(error.retry_after)} if error.retry_after is not None else {}
     more = {**INGEST_REFUSAL_HEADERS.get(error.status, {}), **_TAKEN.get(error.reason, {}), **wait}
     return PlainTextResponse(f"{error}\n", error.status, {**more, **_written(request, counts)})

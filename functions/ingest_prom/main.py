@@ -18,7 +18,7 @@ from shared.errors import Refused
 from shared.intake import Batch, Intake, off_the_loop, open_intake
 from shared.runtime import Function
 
-PATH = "/v1/write"
+PATH, SIGNAL = "/v1/write", "remote-write"
 
 function = Function(partial(open_intake, Flag.INGEST_PROMETHEUS), answers.refuse)
 
@@ -27,7 +27,7 @@ function = Function(partial(open_intake, Flag.INGEST_PROMETHEUS), answers.refuse
 async def handle(request: Request, intake: Intake) -> Response:
     """Answer one write request."""
     row = route(request)
-    tenant = await intake.tenant(request.headers, Scope.METRICS)
+    tenant = await intake.tenant(request.headers, Scope.METRICS, SIGNAL)
     value = await intake.body(request, tenant, {"snappy"}, unnamed="snappy")
     checked = await off_the_loop(len(value), lambda: remote_write.check(row.message, value, time_ns() // 1_000_000))
     found = await off_the_loop(len(value), lambda: split(row.message.request, checked.value, MAX_RECORD_BYTES))
@@ -36,7 +36,7 @@ async def handle(request: Request, intake: Intake) -> Response:
         # One sender's series stay in one partition; spreading them over more would mean writing every request anew.
         spread, traceparent = tenant.token_id.encode(), request.headers.get("traceparent", "")
         records = counts.samples + counts.histograms
-        await intake.publish(tenant, Batch(row.type, Source.PROMETHEUS, Topic.REMOTE_WRITE, "remote-write", parts, records, spread, traceparent))
+        await intake.publish(tenant, Batch(row.type, Source.PROMETHEUS, Topic.REMOTE_WRITE, SIGNAL, parts, records, spread, traceparent))
     if refusal := checked.refusal or too_large(found):
         return answers.refuse(request, refusal, counts)
     return answers.accepted(request, counts)

@@ -53,10 +53,10 @@ def refuse(request: Request, error: Refused | Later) -> Response:
     """What went wrong: {"status": "error", "errorType", "error"}, or just the last in a line of text."""
     as_text = backend_of(path_of(request)) in {Backend.LOKI, Backend.TEMPO}
     if isinstance(error, Later):
-        metrics.REFUSED.labels(Reason.UNAVAILABLE).inc()
+        metrics.QUERY_REFUSED.labels(Reason.UNAVAILABLE).inc()
         status, kind = (504, "timeout") if isinstance(error, Slow) else (503, "unavailable")
         return _error(as_text, status, kind, error.detail, {"retry-after": str(error.retry_after)})
-    metrics.REFUSED.labels(error.reason).inc()
+    metrics.QUERY_REFUSED.labels(error.reason).inc()
     headers = {"www-authenticate": 'Bearer realm="obstack"'} if error.status == 401 else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)

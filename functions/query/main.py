@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from functions.query import answers, metadata, opensearch, relay, routes
+from functions.query import answers, metadata, opensearch, relay, routes, timing
+from functions.query.expiry import Expiry
 from functions.query.operations import Operations
 from functions.query.reads import Reads
 from functions.query.routes import Backend
@@ -57,6 +58,7 @@ async def start() -> AsyncIterator[Needs]:
     urls = {Backend.LOKI: settings.loki_url, Backend.PROMETHEUS: settings.prom_label_proxy_url, Backend.TEMPO: settings.tempo_url}
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(Authenticator(settings))
+        await stack.enter_async_context(Expiry(tokens.database))
         usage = await stack.enter_async_context(Usage(settings, tokens.database))
         users = await stack.enter_async_context(Users(settings, tokens.database))
         backends = {name: await stack.enter_async_context(Upstream(url, relay.SECONDS, connections=0)) for name, url in urls.items()}
@@ -82,7 +84,12 @@ function = Function(start, answers.refuse)
 
 @function.handler
 async def handle(request: Request, needs: Needs) -> Response:
-    """Answer one request."""
+    """Answer one request, and note how long it took."""
+    return await timing.timed(request, answer(request, needs))
+
+
+async def answer(request: Request, needs: Needs) -> Response:
+    """Answer one request. Raises Refused and Later."""
     path = routes.path_of(request)
     if (
         own := await needs.sessions.answer(request, path)

@@ -7,6 +7,7 @@ from math import inf
 
 from shared.contract import Reason
 from shared.errors import Later, Refused
+from shared.telemetry import metrics
 
 RETRY_SECONDS = 1
 MOST_IN_ALL = 500
@@ -29,6 +30,7 @@ class Reads:
         Raises Refused (429) when the tenant has as many under way as it may, Later when the instance has.
         """
         if self._under_way[tenant_id] >= self._most:
+            metrics.LIMIT_HITS.labels(metrics.FEW_TENANTS.label(tenant_id), self._what).inc()
             raise Refused(Reason.LIMITED, f"over {self._most} {self._what} at the same time", 429, retry_after=RETRY_SECONDS)
         if self._under_way.total() >= MOST_IN_ALL:
             raise Later(f"too many {self._what} at the same time")

@@ -152,3 +152,7 @@ class Streamed(StreamingResponse):
     async def _chunks(self) -> AsyncIterator[bytes]:
         async for chunk in self._response.content.iter_any():
             yield chunk
+            # At once, as the caller has all of it now and may ask for the next.
+            if self._response.content.at_eof():
+                self._end.close()
+                break

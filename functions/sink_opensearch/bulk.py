@@ -73,6 +73,7 @@ class Bulk:
             if pause is None:
                 raise Later(f"opensearch: {len(chunk)} documents: {busy}")
             await asyncio.sleep(pause)
+            metrics.BACKEND_RETRIES.labels("busy").inc()
         return refused
 
     async def _try(self, chunk: Sequence[Document], refused: list[tuple[Document, Never]]) -> tuple[list[Document], str]:
@@ -124,6 +125,7 @@ class Bulk:
         try:
             items = await self._send([document for chunk in chunks for document in chunk])
         except answers.Rejected:
+            metrics.BACKEND_RETRIES.labels("shared_refusal").inc()
             return [await self._alone(lane, chunk) for chunk in chunks]
         ends = accumulate(map(len, chunks))
         return [items[end - len(chunk) : end] for chunk, end in zip(chunks, ends, strict=True)]
@@ -143,6 +145,7 @@ class Bulk:
         except Never as never:
             if len(chunk) == 1:
                 return [{"status": 413, "error": {"type": "too_large", "reason": never.detail}}]
+            metrics.BISECTIONS.labels("size").inc()
             middle = len(chunk) // 2
             return [*await self._send(chunk[:middle]), *await self._send(chunk[middle:])]
 

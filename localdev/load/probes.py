@@ -21,7 +21,7 @@ BACKENDS: Final[Mapping[str, str]] = {"loki": LOGS, "opensearch": LOGS, "prometh
 """And the signal that each has."""
 EVERY_SECONDS, LOOK_SECONDS = 1.0, 0.5
 PAGE: Final = 100
-"""Of the newest that a look asks for."""
+"""Of the oldest that may be missing: so many a look asks for."""
 
 
 class Probes:
@@ -106,7 +106,7 @@ class Probes:
         return {int(line.split()[1]) for stream in streams for _, line in stream["values"]}
 
     async def _opensearch(self, http: aiohttp.ClientSession) -> set[int]:
-        asked = {"q": self._run.name, "from": f"now-{int(time.time() - self._oldest('opensearch')) + 60}s", "size": str(PAGE)}
+        asked = {"q": self._run.name, "from": str(int((self._oldest("opensearch") - 1) * 1000)), "sort": "asc", "size": str(PAGE)}
         return {int(hit["body"].split()[1]) for hit in (await self._get(http, "/api/logs/search", asked))["hits"]}
 
     async def _prometheus(self, http: aiohttp.ClientSession) -> set[int]:

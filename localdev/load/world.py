@@ -37,8 +37,9 @@ def tenants(count: int) -> Iterator[list[tuple[str, str]]]:
 def remove() -> None:
     """All tenants of loads, with their tokens, usage and indices."""
     with psycopg.connect(backends.postgres_url()) as connection:
-        ids = [row[0] for row in connection.execute("DELETE FROM tenants WHERE name LIKE %s RETURNING id", (f"{NAME}-%",))]
-        connection.execute("DELETE FROM telemetry.usage WHERE tenant_id = ANY(%s)", (ids,))
+        ids = [row[0] for row in connection.execute("DELETE FROM tenants WHERE name = %s || id RETURNING id", (f"{NAME}-",))]
+        for table in ("telemetry.tokens", "telemetry.usage"):
+            connection.execute(f"DELETE FROM {table} WHERE tenant_id = ANY(%s)", (ids,))  # noqa: S608 our own names
     with httpx2.Client(base_url=opensearch.url(), timeout=_SECONDS) as client:
         for tenant in ids:
             listed = client.get(f"/_cat/indices/{LOGS_INDEX}{tenant}-*", params={"format": "json", "h": "index"})

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _OURS = frozenset({"WARNING", "ERROR", "CRITICAL"})
 _THEIRS = re.compile(r"\blevel=(?:error|fatal)\b|\[(?:ERROR|FATAL)\s*\]|\] (?:ERROR|FATAL) |\b(?:ERROR|FATAL|PANIC):  ")
 """logfmt (Loki, Prometheus, Tempo), log4j (OpenSearch, Kafka), PostgreSQL."""
 _RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Failure|PortTaken)\b: ?.+")
-"""The last line of a traceback."""
+"""What a traceback says: Python's last line, Java's first, below a line of the log."""
 _WHEN = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,]\d+)?( ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?")
 _SAYS = re.compile(r'\b(?:msg|message|err|error)=("(?:[^"\\]|\\.)*"|\S+)')
 
@@ -35,17 +35,23 @@ def last_error(log: Path) -> LastError | None:
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return None
-    return next((found for line in reversed(lines) if (found := _read(line))), None)
+    raised = ""
+    for line in reversed(lines):
+        if found := _read(line):
+            return replace(found, message=f"{found.message}: {raised}"[:_MOST]) if raised else found
+        if raised and (at := _when(line)):
+            return LastError(at, "ERROR", raised)  # it came after something else was logged
+        if _RAISED.match(line):
+            raised = line[:_MOST]
+    return LastError(None, "ERROR", raised) if raised else None
 
 
 def _read(line: str) -> LastError | None:
     if line.startswith("{"):
         return _ours(line)
-    if _THEIRS.search(line):
-        says = [(said[1:-1] if said.startswith('"') else said).replace('\\"', '"') for said in _SAYS.findall(line)]
-        return LastError(_when(line), "ERROR", (": ".join(says) or _WHEN.sub("", line, count=1).strip(" []"))[:_MOST])
-    if _RAISED.match(line):
-        return LastError(None, "ERROR", line[:_MOST])
+    if found := _THEIRS.search(line):
+        says = [said[1:-1].replace('\\"', '"') if said.startswith('"') else said for said in _SAYS.findall(line)]
+        return LastError(_when(line), "ERROR", (": ".join(says) or line[found.end() :].lstrip(" ]"))[:_MOST])
     return None
 
 

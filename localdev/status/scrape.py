@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
+from time import monotonic
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -48,13 +49,19 @@ def parse(text: str, prefix: str = "obstack_") -> Metrics:
     return Metrics(samples)
 
 
-def scrape(ports: Mapping[str, int], seconds: float) -> dict[str, Metrics]:
-    """Name → metrics, of those that answered in time."""
-    threads = ThreadPoolExecutor(max(1, len(ports)), "scrape")
-    asked = {name: threads.submit(_get, port, seconds) for name, port in ports.items()}
-    done, _ = wait_for(asked.values(), seconds)
-    threads.shutdown(wait=False, cancel_futures=True)
-    return {name: found for name, future in asked.items() if future in done and (found := future.result()) is not None}
+class Scrape:
+    """GETs under way, to whoever is at these ports of this machine."""
+
+    def __init__(self, ports: Mapping[str, int], seconds: float) -> None:
+        threads = ThreadPoolExecutor(max(1, len(ports)), "scrape")
+        self._until = monotonic() + seconds
+        self._asked = {name: threads.submit(_get, port, seconds) for name, port in ports.items()}
+        threads.shutdown(wait=False)
+
+    def found(self) -> dict[str, Metrics]:
+        """Name → metrics, of those that answer in time."""
+        done, _ = wait_for(self._asked.values(), max(0.0, self._until - monotonic()))
+        return {name: found for name, future in self._asked.items() if future in done and (found := future.result()) is not None}
 
 
 def _get(port: int, seconds: float) -> Metrics | None:

@@ -74,8 +74,8 @@ def _bad(value: float | None, digits: int = 0) -> str:
 
 
 def _lines(picture: Picture) -> list[str]:
-    taken = ", ".join(f"{signal} {rate:,.0f}/s" for signal, rate in picture.ingest.items())
-    lines = [f"Taken over: {taken or 'nothing known'}; requests refused: {_number(picture.refused, 1)}/s (over {picture.rates_over:.0f} s; times are UTC)"]
+    taken = ", ".join(f"{signal} {_number(rate)}/s" for signal, rate in picture.taken.items())
+    lines = [f"Taken over: {taken}; requests refused: {_number(picture.refused, 1)}/s (over {picture.rates_over:.1f} s; times are UTC)"]
     if picture.switched:
         lines.append(f"[yellow]Switched: {', '.join(f'{escape(flag)} {escape(value)}' for flag, value in picture.switched.items())}[/] (./task flags -- list)")
     if picture.silent:
@@ -90,8 +90,11 @@ def _memory(rss_bytes: float | None) -> str:
 
 
 def _table(*heads: str, numbers: range | tuple[int, ...] = ()) -> Table:
-    table = Table(box=None, pad_edge=False)
+    """A last column without a head is for remarks without end: it gets what the others leave."""
+    table = Table(box=None, pad_edge=False, expand=not heads[-1])
     for place, head in enumerate(heads):
-        last = place == len(heads) - 1 and not head
-        table.add_column(head, justify="right" if place in numbers else "left", overflow="ellipsis", no_wrap=last or place == 0, style="dim" if last else None)
+        if head:
+            table.add_column(head, justify="right" if place in numbers else "left", no_wrap=True)
+        else:
+            table.add_column(style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     return table

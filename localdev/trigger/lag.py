@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -21,7 +21,7 @@ from localdev import functions, topics
 from localdev.functions import Trigger
 from localdev.ports import ports
 from localdev.trigger.errands import Place
-from localdev.trigger.oldest import Oldest
+from localdev.trigger.group import Group
 from shared.telemetry import logs
 
 log = logging.getLogger("trigger")
@@ -36,7 +36,7 @@ class Lag(Collector):
     def __init__(self, bootstrap_servers: str, triggers: Iterable[Trigger]) -> None:
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "client.id": "lag"}, logger=logging.getLogger("trigger.kafka"))
         self._triggers = list(triggers)
-        self._oldest = {trigger.group: Oldest(bootstrap_servers) for trigger in self._triggers}
+        self._groups = {trigger.group: Group(bootstrap_servers, trigger.group) for trigger in self._triggers}
         self._one_at_a_time = threading.Lock()
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -57,6 +57,10 @@ class Lag(Collector):
                 up.add_metric((), 1)
         yield from (records, seconds, up)
 
+    def close(self) -> None:
+        """Let nobody measure any more, and return when nobody does: a thread inside the client library would outlive the interpreter, and crash."""
+        self._one_at_a_time.acquire()  # for good
+
     @staticmethod
     def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
         return (
@@ -74,12 +78,14 @@ class Lag(Collector):
         ends = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         starts = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         for trigger in self._triggers:
-            committed = self._committed(trigger.group)
-            done = {place: max(committed.get(place, 0), starts[place]) for place in places if place[0] in trigger.topics}
+            group = self._groups[trigger.group]
+            own = [place for place in places if place[0] in trigger.topics]
+            committed = group.committed(own) if own else {}
+            done = {place: max(committed.get(place, 0), starts[place]) for place in own}
             behind = {place: offset for place, offset in done.items() if offset < ends[place]}
             ages = dict.fromkeys(done.keys() - behind.keys(), 0.0)
             now = time.time()
-            ages |= {place: max(0.0, now - millis / 1000) for place, millis in self._oldest[trigger.group].timestamps(behind).items()}
+            ages |= {place: max(0.0, now - millis / 1000) for place, millis in group.timestamps(behind).items()}
             for place, offset in done.items():
                 labels = (trigger.group, place[0], str(place[1]))
                 records.add_metric(labels, max(0, ends[place] - offset))
@@ -95,19 +101,17 @@ class Lag(Collector):
         asked = self._admin.list_offsets({TopicPartition(*place): spec for place in places}, request_timeout=_SECONDS)
         return {(partition.topic, partition.partition): answer.result().offset for partition, answer in asked.items()}
 
-    def _committed(self, group: str) -> dict[Place, int]:
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_SECONDS)
-        return {(partition.topic, partition.partition): partition.offset for partition in asked[group].result().topic_partitions}
-
 
 def serve(bootstrap_servers: str, triggers: Iterable[Trigger], port: int, host: str) -> None:
     """Tell lag, and nothing else, at `/metrics` until SIGTERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     registry = CollectorRegistry()
-    registry.register(Lag(bootstrap_servers, triggers))
+    lag = Lag(bootstrap_servers, triggers)
+    registry.register(lag)
     server, _ = start_http_server(port, host, registry)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     server.shutdown()
+    lag.close()
 
 
 if __name__ == "__main__":

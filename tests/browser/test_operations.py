@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from localdev.supervisor import control
 from tests.browser.conftest import Visit
 from tests.browser.people import Person, Sent, Tenant
-from tests.browser.test_quality import LOOKS, serious
+from tests.browser.test_quality import COLOURS, LOOKS, serious
 from tests.browser.visitor import visible
 from tests.conftest import Stack
 
@@ -34,7 +34,7 @@ def test_operators_see_the_whole_pipeline(visit: Visit, artefacts: Path, operato
     expect(visitor.at("#operations-rates")).to_contain_text("Answers 200 at the gateway")
     expect(visitor.at("#operations-state")).to_contain_text("All processes are up")
     visitor.shoot(artefacts, f"{look}-operations")
-    assert serious(visitor) == []
+    assert serious(visitor, COLOURS if look == "dark" else {}) == []
 
 
 @pytest.mark.parametrize("width", [320, 768, 1100])

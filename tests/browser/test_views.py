@@ -4,13 +4,14 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser import people
 from tests.browser.conftest import Visit
 from tests.browser.people import Sent, Tenant
 from tests.browser.visitor import Visitor, visible
 from tests.conftest import Stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -98,18 +99,26 @@ def test_logql(visitor: Visitor, sent: Sent) -> None:
 @pytest.mark.parametrize("mode", ["", "logql"])
 def test_live_shows_a_record_that_is_sent_meanwhile(visitor: Visitor, stack: Stack, customer: Tenant, sent: Sent, live_token: str, mode: str) -> None:
     query = {"mode": mode, "q": '{service_name=~"shop-.*"}'} if mode else {}
-    visitor.see("logs", range="15m", **query)
+
+    def seen(what: Locator) -> bool:
+        if not mode:  # it asks every 5 s: its clock is put on
+            visitor.page.clock.fast_forward(5_000)
+        return what.count() > 0
+
+    if not mode:
+        visitor.page.clock.install()
+    visitor.see("logs", range="24h", **query)
     visitor.at("label:has(#log-live)").click()
     visible(visitor.at("#log-pause"))
     visitor.is_ready()
     text = f"meanwhile {mode or 'text'} {time.time_ns()} {sent.word}"
     people.send_log(stack.gateway, live_token, f"{sent.word}-live", text)
-    visible(visitor.records(text), 40_000)
+    until(lambda: seen(visitor.records(text)), 40, "the record is shown")
     expect(visitor.records(text)).to_have_count(1)
     visitor.at("#log-pause").click()
     later = f"later {text}"
     people.send_log(stack.gateway, live_token, f"{sent.word}-live", later)
-    expect(visitor.at("#log-pause")).to_have_text(re.compile(r"Resume \([1-9]"), timeout=40_000)
+    until(lambda: seen(visitor.at("#log-pause").get_by_text(re.compile(r"Resume \([1-9]"))), 40, "the record waits")
     expect(visitor.records(later)).to_have_count(0)
     visitor.at("#log-pause").click()
     visible(visitor.records(later))

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import time_ns
 from typing import Any
 
@@ -15,8 +15,10 @@ from starlette.testclient import TestClient
 from functions.ingest_otlp import main
 from shared import tokens
 from shared.telemetry import metrics
+from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer, add_customer
 from tests.edges import Broker, Database
+from tests.told import growth
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
@@ -300,7 +302,7 @@ def test_platform_paths_answer_without_a_token(client: TestClient) -> None:
 def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: Database, acme: Customer, globex: Customer, name: str, media: str) -> None:
     """503 with Retry-After as trouble of ours, for the tenant that is meant; who has no good token is told that first."""
     database.flags = [(name, acme.tenant_id, "off", None), ("ingest.prometheus", None, "off", None)]
-    before = metrics.SWITCHED_OFF._value.get()
+    before, later = metrics.SWITCHED_OFF._value.get(), growth("obstack_ingest_refused_requests_total", reason="switched_off")
     with TestClient(main.app) as client:
         refused = client.post("/v1/logs", content=b"", headers=acme.headers | {"content-type": media})
         assert (refused.status_code, refused.headers["retry-after"], refused.headers["content-type"]) == (503, "5", media)
@@ -308,6 +310,7 @@ def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: D
         assert client.post("/v1/logs", content=b"", headers=globex.headers | {"content-type": "application/x-protobuf"}).status_code == 200
         assert client.post("/v1/logs", content=b"", headers={"content-type": media}).status_code == 401
     assert metrics.SWITCHED_OFF._value.get() == before + 1
+    assert later() == 1
 
 
 def test_off_by_its_setting_until_the_flag_says_on(broker: Broker, database: Database, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,3 +321,28 @@ def test_off_by_its_setting_until_the_flag_says_on(broker: Broker, database: Dat
     database.flags = [("ingest", None, "on", None)]
     with TestClient(main.app) as client:
         assert client.post("/v1/logs", content=b"", headers=headers).status_code == 200
+
+
+def test_each_request_is_counted_once_by_tenant_signal_and_outcome(client: TestClient, broker: Broker, acme: Customer, few_tenants: Tenants) -> None:
+    def counted(outcome: str, reason: str, tenant: str = acme.tenant_id, signal: str = "logs") -> Callable[[], float]:
+        return growth("obstack_ingest_requests_total", tenant=tenant, signal=signal, outcome=outcome, reason=reason)
+
+    accepted, invalid, later = counted("accepted", ""), counted("refused", "undecodable"), counted("later", "unavailable")
+    nobodys, nowhere = counted("refused", "unknown_token", ""), counted("refused", "not_found", "", "")
+    for body in (logs(), logs(time_ns(), 1), b""):  # all of it, part of it, nothing in it: 200 each time
+        assert client.post("/v1/logs", content=body, headers=acme.headers | PROTOBUF).status_code == 200
+    assert client.post("/v1/logs", content=b"\xff", headers=acme.headers | PROTOBUF).status_code == 400
+    assert client.post("/v1/logs", content=logs(), headers=PROTOBUF | {"authorization": "Bearer wrong"}).status_code == 401
+    assert client.post("/v1/nothing", content=logs(), headers=acme.headers | PROTOBUF).status_code == 404
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    assert client.post("/v1/logs", content=logs(), headers=acme.headers | PROTOBUF).status_code == 503
+    assert [count() for count in (accepted, invalid, later, nobodys, nowhere)] == [3, 1, 1, 1, 1]
+
+
+def test_a_tenants_hits_of_its_limits_are_counted(client: TestClient, database: Database, few_tenants: Tenants) -> None:
+    slow = add_customer(database, plan=(0.1, 50_000_000.0, 10.0, 64 * 1024 * 1024))
+    hits = growth("obstack_limit_hits_total", tenant=slow.tenant_id, limit="requests")
+    limited = growth("obstack_ingest_requests_total", tenant=slow.tenant_id, signal="logs", outcome="refused", reason="limited")
+    answers = [client.post("/v1/logs", content=logs(), headers=slow.headers | PROTOBUF).status_code for _ in range(4)]
+    assert set(answers) == {200, 429}
+    assert hits() == limited() == answers.count(429)

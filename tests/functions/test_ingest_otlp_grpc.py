@@ -1,7 +1,7 @@
 """ingest_otlp_grpc through a real channel: OTLP/gRPC's requests and answers."""
 
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import time_ns
 from typing import Any
@@ -20,8 +20,10 @@ from shared.contract import MAX_BODY_BYTES, Flag
 from shared.intake import open_intake
 from shared.memory import Memory
 from shared.signals import SIGNALS
+from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer, add_customer
 from tests.edges import Broker, Database
+from tests.told import growth
 
 LOGS = SIGNALS[0].method
 
@@ -158,3 +160,23 @@ async def test_switched_off_is_unavailable_with_a_time_to_wait(broker: Broker, d
     assert retry is not None
     assert retry.retry_delay.seconds == 5
     assert not broker.messages
+
+
+async def test_each_request_is_counted_once_by_tenant_signal_and_outcome(
+    channel: grpc.aio.Channel, broker: Broker, acme: Customer, few_tenants: Tenants
+) -> None:
+    def counted(outcome: str, reason: str, tenant: str = acme.tenant_id) -> Callable[[], float]:
+        return growth("obstack_ingest_requests_total", tenant=tenant, signal="logs", outcome=outcome, reason=reason)
+
+    accepted, invalid, later, nobodys = (
+        counted("accepted", ""),
+        counted("refused", "undecodable"),
+        counted("later", "unavailable"),
+        counted("refused", "no_token", ""),
+    )
+    await call(channel, logs(), acme.headers)
+    await failure(channel, b"\xff", acme.headers)
+    await failure(channel, logs(), {})
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    await failure(channel, logs(), acme.headers)
+    assert [count() for count in (accepted, invalid, later, nobodys)] == [1, 1, 1, 1]

@@ -1,6 +1,6 @@
 """ingest_prom through its ASGI app: remote_write's requests and answers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import time_ns
 from typing import Any
 
@@ -11,8 +11,10 @@ from starlette.testclient import TestClient
 from functions.ingest_prom import main
 from shared.codecs.compression import snappy
 from shared.codecs.prompb import remote1_pb2, remote2_pb2
+from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer
 from tests.edges import Broker, Database
+from tests.told import growth
 
 ONE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
 TWO = {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "content-encoding": "snappy"}
@@ -224,3 +226,24 @@ def test_switched_off_keeps_the_data_with_the_client(broker: Broker, database: D
     assert (answer.status_code, answer.headers["retry-after"], answer.text) == (503, "5", "ingest is switched off\n")
     assert set(written(answer).values()) == {"0"}
     assert not broker.messages
+
+
+def test_each_request_is_counted_once_by_tenant_and_outcome(client: TestClient, broker: Broker, acme: Customer, few_tenants: Tenants) -> None:
+    def counted(outcome: str, reason: str, tenant: str = acme.tenant_id) -> Callable[[], float]:
+        return growth("obstack_ingest_requests_total", tenant=tenant, signal="remote-write", outcome=outcome, reason=reason)
+
+    accepted, invalid, later, nobodys = (
+        counted("accepted", ""),
+        counted("refused", "invalid"),
+        counted("later", "unavailable"),
+        counted("refused", "no_token", ""),
+    )
+    in_part = remote1_pb2.WriteRequest.FromString(request1())
+    in_part.timeseries.add().samples.add(value=1, timestamp=NOW)  # without a name
+    assert client.post("/v1/write", content=snappy(request1()), headers=acme.headers | ONE).status_code == 204
+    assert client.post("/v1/write", content=snappy(in_part.SerializeToString()), headers=acme.headers | ONE).status_code == 400
+    assert len(broker.messages) == 2, "what is good of it was taken all the same"
+    assert client.post("/v1/write", content=snappy(request1()), headers=ONE).status_code == 401
+    broker.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    assert client.post("/v1/write", content=snappy(request1()), headers=acme.headers | ONE).status_code == 503
+    assert [count() for count in (accepted, invalid, later, nobodys)] == [1, 1, 1, 1]

@@ -21,6 +21,7 @@ from shared.telemetry import metrics
 from tests import batches, waiting
 from tests.backends import Asked, HttpBackend, Says, bulk_actions, bulk_items
 from tests.edges import Broker
+from tests.told import growth
 
 TENANT = "018f2f7e-0000-7000-8000-000000000001"
 OTHER = "018f2f7e-0000-7000-8000-000000000002"
@@ -430,7 +431,7 @@ def test_each_row_is_tried() -> None:
 
 def test_only_busy_documents_are_sent_again(client: TestClient, backend: HttpBackend, items: Items) -> None:
     """Those that are stored stay out of the repetition."""
-    items.bad = {"b": (429, "rejected_execution_exception: queue full")}
+    items.bad, retries = {"b": (429, "rejected_execution_exception: queue full")}, growth("obstack_backend_retries_total", reason="busy")
 
     def answer(asked: Asked) -> Says:
         says = items(asked)
@@ -441,6 +442,7 @@ def test_only_busy_documents_are_sent_again(client: TestClient, backend: HttpBac
     backend.answer = answer
     assert deliver(client, of(batches.logs("a", "b", "c"))) == 204
     assert [source["body"] for _, source in bulk_actions(backend.asked)] == ["a", "b", "c", "b"]
+    assert retries() == 1
 
 
 def test_refused_record_is_alone_in_the_dead_letters(client: TestClient, items: Items, broker: Broker) -> None:
@@ -476,6 +478,7 @@ def test_unnamed_refusal_is_not_believed_without_a_probe(client: TestClient, ite
 
 def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend, broker: Broker) -> None:
     """A proxy or node may take less than we send."""
+    cuts = growth("obstack_sink_bisections_total", reason="size")
 
     def answer(asked: Asked) -> Says:
         return Says(413, "") if asked.path.startswith("/_bulk") and len(asked.body) > 900 else Items()(asked)
@@ -485,6 +488,7 @@ def test_too_large_a_request_is_halved(client: TestClient, backend: HttpBackend,
     assert deliver(client, of(batches.logs(*words))) == 204
     assert not broker.messages
     assert [source["body"] for _, source in bulk_actions([asked for asked in backend.asked if len(asked.body) <= 900])] == words
+    assert cuts() == len([asked for asked in backend.asked if asked.path.startswith("/_bulk") and len(asked.body) > 900]) > 0
 
 
 def test_answer_for_another_number_of_documents_is_trouble(client: TestClient, items: Items, broker: Broker) -> None:
@@ -605,8 +609,9 @@ def test_event_that_spoils_a_shared_request_is_alone_with_it(one_lane: None, cli
     def answer(asked: Asked) -> Says:
         return Says(400, '{"error":"x"}', {"content-type": "application/json"}) if b"poison" in asked.body else items(asked)
 
-    backend.answer = answer
+    backend.answer, retries = answer, growth("obstack_backend_retries_total", reason="shared_refusal")
     outcomes = shared(client, backend, ["a"], ["poison"], ["b"])
+    assert retries() == 1
     assert outcomes == [204, 503, 204]
     bulks = [[source["body"] for _, source in bulk_actions([asked])] for asked in backend.asked if asked.path.startswith("/_bulk")]
     assert bulks == [["template"], ["first"], ["a", "poison", "b"], ["a"], ["poison"], ["b"]]

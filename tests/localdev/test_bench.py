@@ -19,14 +19,16 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from localdev.bench import __main__ as command
-from localdev.bench import backlog, bodies, events, ingest, load, placement, report, rounds, servers, sinks, stack, stand_in
+from localdev.bench import backlog, bodies, events, ingest, load, placement, report, rounds, servers, sinks, stack, stand_in, start
 from localdev.bench.load import LoadError, Outcome, Target
 from localdev.bench.report import Table
 from localdev.bench.rounds import Effort, Generator, Spread, Turn
 from localdev.bench.servers import Server
+from localdev.functions import Function
 from localdev.install.go_build import WRAPPERS
 from localdev.install.servers import bench_collector
 from localdev.paths import STACK
+from localdev.ports import free_port
 from shared import envelope
 from shared.codecs import otlp
 from shared.codecs.compression import unsnappy
@@ -408,3 +410,17 @@ class TestCommand:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert [words for words in measured if words not in ran.stdout] == []
         assert not (tmp_path / "bench").exists()
+
+
+def test_starts_are_told_by_function_with_what_was_waited_for() -> None:
+    """Medians of seconds and MiB, and the size of the image's tree."""
+    measured = {name: [start.Start(seconds, 50 * 2**20, 70 * 2**20) for seconds in (0.4, 0.9, 0.5)] for name in ("ingest_prom", "sink_loki")}
+    rows = start.table(measured, {"ingest_prom": 90_400_000, "sink_loki": 93_000_000}).rows
+    figures = ("0.50 (0.40 to 0.90)", "50 (50 to 50)", "70 (70 to 70)")
+    assert rows == [("ingest_prom", "first 2xx", *figures, "90"), ("sink_loki", "ready", *figures, "93")]
+
+
+def test_function_that_listens_not_yet_works_not_yet() -> None:
+    port = free_port()
+    for name in ("ingest_otlp", "ingest_prom", "ingest_otlp_grpc", "sink_loki"):
+        assert not start._works(Function(name, port, (), None), "token")()

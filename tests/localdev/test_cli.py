@@ -127,7 +127,7 @@ def test_every_function_is_a_service(local: Path) -> None:
     assert (services["sink_loki"].after, services["query"].after) == (("kafka", "postgres"), ("postgres",))
     assert services["dead_letter"].after == ()
     assert services["ingest_otlp_grpc"].command()[-1] == "functions.ingest_otlp_grpc.main"  # HTTP/2 trailers, so a server of its own
-    assert list(services)[-2:] == ["trigger", "gateway"]
+    assert list(services)[-3:] == ["trigger", "gateway", "monitoring"]
 
 
 def test_optional_function_is_on_when_asked_for(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,8 @@ def test_function_gets_the_settings_of_its_row(local: Path) -> None:
     (local / "postgres.password").write_text("x")
     loki = next(service for service in functions.services() if service.name == "sink_loki").env()
     given = {name for name in loki if name not in {"FUNCTION_NAME", "PYTHONUNBUFFERED", "PYTHONPATH"} and not name.startswith("MALLOC_")}
-    assert given == {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "LOKI_URL"}
+    tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "PLATFORM_TENANT_ID", "TRACE_RATIO"}
+    assert given == {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "LOKI_URL", *tracing}
     assert loki["FUNCTION_NAME"] == "sink_loki"
     secret = functions.session_secret()
     assert functions.session_secret() == secret

@@ -14,7 +14,7 @@ from rich.console import Console
 from localdev import functions
 from localdev.status import picture, rates
 from localdev.status.logs import last_error
-from localdev.status.scrape import parse, scrape
+from localdev.status.scrape import Scrape, parse
 from localdev.status.show import show
 from localdev.supervisor import state
 from localdev.supervisor.board import State, Status
@@ -31,7 +31,14 @@ LINES = [
     ),
     ('level=error ts=2026-11-29T05:45:34.5Z caller=x.go:1 msg="error \\"a\\"" err="context canceled"', ("ERROR", 'error "a": context canceled')),
     ("[2026-11-29T05:45:34,999][ERROR][o.o.b.Bootstrap] [node] no memory", ("ERROR", "[o.o.b.Bootstrap] [node] no memory")),
-    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "FATAL:  no such database")),
+    ("2026-11-29 05:45:34.123 UTC [77] FATAL:  no such database", ("ERROR", "no such database")),
+    (
+        (
+            "[2026-11-29 05:45:34,123] ERROR [ReplicaManager broker=1] Error processing append (kafka.server.ReplicaManager)\n"
+            "org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order\n\tat kafka.log.Log.append(Log.java:1)"
+        ),
+        ("ERROR", "Error processing append (kafka.server.ReplicaManager): org.apache.kafka.common.errors.OutOfOrderSequenceException: Out of order"),
+    ),
     ("pydantic_core.ValidationError: DATABASE_URL is missing", ("ERROR", "pydantic_core.ValidationError: DATABASE_URL is missing")),
 ]
 QUIET = [
@@ -64,6 +71,13 @@ def test_an_errors_time_is_read_with_its_zone(tmp_path: Path) -> None:
     log.write_text("level=error ts=2026-99-29T05:45:34Z msg=x\n")
     assert (error := last_error(log))
     assert error.at is None
+
+
+def test_a_traceback_has_the_time_of_what_was_logged_before(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text('{"time": "2026-11-29 05:45:34,123", "level": "INFO", "message": "x"}\nTraceback (most recent call last):\n  File "x"\nOSError: disk full\n')
+    assert (error := last_error(log))
+    assert (error.message, error.at is None) == ("OSError: disk full", False)
 
 
 def test_a_log_without_errors_or_no_log_has_none(tmp_path: Path) -> None:
@@ -103,7 +117,7 @@ class Pages:
     """A process's `/metrics`, which may also hang."""
 
     def __init__(self) -> None:
-        self.text, self.hangs = "", threading.Event()
+        self.text, self.hangs, self.delay = "", threading.Event(), 0.0
         self._over = threading.Event()
         pages = self
 
@@ -111,6 +125,7 @@ class Pages:
             def do_GET(self) -> None:
                 if pages.hangs.is_set():
                     pages._over.wait(20)
+                pages._over.wait(pages.delay)
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(pages.text.encode())
@@ -147,7 +162,7 @@ def snapshot(*names: str) -> Snapshot:
 def test_who_hangs_or_is_down_is_left_out(pages: dict[str, Pages]) -> None:
     pages["trigger"].text = PAGE
     pages["query"].hangs.set()
-    found = scrape({"trigger": pages["trigger"].port, "query": pages["query"].port, "replay": 1}, 0.3)
+    found = Scrape({"trigger": pages["trigger"].port, "query": pages["query"].port, "replay": 1}, 0.3).found()
     assert found.keys() == {"trigger"}
 
 
@@ -169,6 +184,20 @@ def test_lag_letters_and_switches_are_each_sinks_own(pages: dict[str, Pages]) ->
     assert {row.name: row.rss_bytes for row in seen.services if row.rss_bytes} == {"sink_loki": 12e6}
 
 
+def test_an_optional_function_that_runs_is_seen_whatever_this_shell_asks_for(pages: dict[str, Pages]) -> None:
+    seen = picture.take(snapshot(*pages, "sink_archive"))
+    assert "sink_archive" in {row.name for row in seen.sinks}
+    assert seen.silent == ["sink_archive"]  # nobody is at its port here
+
+
+def test_lag_is_waited_for_while_the_broker_is_there(pages: dict[str, Pages]) -> None:
+    """A group that is behind makes the trigger slow, and is what is wanted to be known."""
+    pages["trigger"].text = PAGE
+    pages["trigger"].delay = picture.SECONDS * 2
+    assert "trigger" in picture.take(snapshot(*pages)).silent
+    assert "trigger" not in picture.take(snapshot(*pages, "kafka")).silent
+
+
 def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: dict[str, Pages]) -> None:
     def say(taken: int, published: int, delivered: int) -> None:
         pages[
@@ -185,7 +214,8 @@ def test_rates_are_between_two_looks_and_a_restart_is_no_negative_rate(pages: di
     seen = picture.take(snapshot(*pages))
     loki = next(row for row in seen.sinks if row.name == "sink_loki")
     assert seen.rates_over == pytest.approx(10, abs=3)
-    assert seen.ingest["logs"] * seen.rates_over == pytest.approx(5000)
+    assert seen.taken["logs"] is not None
+    assert seen.taken["logs"] * seen.rates_over == pytest.approx(5000)
     assert loki.published is not None
     assert loki.delivered is not None
     assert loki.published * seen.rates_over == pytest.approx(50)
@@ -198,8 +228,27 @@ def test_what_was_not_heard_is_unknown_and_not_zero(pages: dict[str, Pages]) -> 
     seen = picture.take(snapshot(*pages))
     tempo = next(row for row in seen.sinks if row.name == "sink_tempo")
     assert (tempo.lag_records, tempo.lag_seconds, tempo.published, tempo.delivered, tempo.letters_waiting, tempo.letters_dead) == (None,) * 6
-    assert seen.ingest == {}
+    assert set(seen.taken.values()) == {None}
     assert set(seen.silent) == {"trigger", "sink_tempo", "ingest_prom", "replay", "dead_letter"}
+
+
+def test_who_was_stopped_takes_nothing_and_hides_nothing(pages: dict[str, Pages]) -> None:
+    now = snapshot(*pages)
+    now.services["ingest_prom"] = Status(State.STOPPED)
+    pages["ingest_prom"].hangs.set()
+    seen = picture.take(now)
+    assert set(seen.taken.values()) == {0}
+    assert not seen.ready
+
+
+def test_a_first_record_counts_and_a_new_function_doesnt_count_from_its_start(pages: dict[str, Pages], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = functions.catalogue()
+    old = picture._look({"ingest_otlp": parse("")}, rows)
+    page = 'obstack_ingest_accepted_records_total{signal="traces"} 8\n'
+    new = picture._look({"ingest_otlp": parse(page), "ingest_prom": parse(page)}, rows)
+    found = rates._between(old, new, 2)
+    assert found["ingest_otlp traces"] == 4
+    assert "ingest_prom traces" not in found
 
 
 def test_old_or_damaged_looks_are_worth_nothing(local: Path) -> None:
@@ -224,3 +273,12 @@ def test_the_display_says_what_is_wrong(pages: dict[str, Pages], local: Path) ->
     assert "warning: postponed: loki: 500" in text
     assert "Switched: sink.loki hold" in text
     assert "No metrics from: query" in text
+
+
+def test_a_long_error_leaves_the_rest_its_place(pages: dict[str, Pages], local: Path) -> None:
+    state.log_folder().joinpath("ingest_otlp_grpc.log").write_text('{"level": "ERROR", "message": "' + "long " * 100 + '"}\n')
+    console = Console(record=True, width=80, file=(local / "out").open("w"))
+    show(picture.take(snapshot(*pages)), console)
+    console.file.close()
+    (row,) = (line for line in console.export_text().splitlines() if "long" in line)
+    assert row.split()[:2] == ["ingest_otlp_grpc", "ready"]

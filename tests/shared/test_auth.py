@@ -18,6 +18,7 @@ from shared.settings import Database as DatabaseSettings
 from shared.tenant import Limits
 from tests.conftest import Customer, add_customer
 from tests.edges import Database
+from tests.told import growth, told
 
 
 @pytest.fixture
@@ -317,3 +318,58 @@ async def test_thousand_bad_tokens_are_all_refused(authenticator: Authenticator,
 async def test_many_requests_ask_once(authenticator: Authenticator, database: Database, acme: Customer) -> None:
     await asyncio.gather(*(authenticator.tenant(acme.headers, Scope.LOGS) for _ in range(50)))
     assert database.asked == 1
+
+
+class Lookups:
+    """How many look-ups ended how since it was made."""
+
+    def __init__(self) -> None:
+        self._counts = {outcome: growth("obstack_token_lookups_total", outcome=outcome) for outcome in ("hit", "miss", "unknown", "stale", "failed")}
+
+    @property
+    def now(self) -> dict[str, float]:
+        return {outcome: count for outcome, growth in self._counts.items() if (count := growth())}
+
+
+async def test_look_ups_are_counted_by_where_the_answer_came_from(authenticator: Authenticator, database: Database, acme: Customer, clock: list[float]) -> None:
+    lookups, unknown = Lookups(), {"x-obstack-auth-token": tokens.create()}
+    for _ in range(3):
+        await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert lookups.now == {"miss": 1, "hit": 2}
+    clock[0] += 20  # older than half its time: asked about again, and believed all the same
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert lookups.now == {"miss": 1, "hit": 3}
+    for headers in (unknown, unknown, {"x-obstack-auth-token": "no token"}):
+        with pytest.raises(Refused):
+            await authenticator.tenant(headers, Scope.LOGS)
+    assert lookups.now == {"miss": 2, "hit": 3, "unknown": 2}
+
+
+async def test_look_ups_without_a_database_are_stale_or_failed_and_its_absence_has_an_age(
+    authenticator: Authenticator, database: Database, acme: Customer, globex: Customer, clock: list[float]
+) -> None:
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert told("obstack_tokens_away_seconds") == 0
+    lookups, database.down = Lookups(), True
+    clock[0] += 40
+    for _ in range(2):  # the first one asks, the second one knows that it needn't
+        await authenticator.tenant(acme.headers, Scope.LOGS)
+    with pytest.raises(Later):
+        await authenticator.tenant(globex.headers, Scope.LOGS)
+    assert lookups.now == {"stale": 2, "failed": 1}
+    clock[0] += 60
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert told("obstack_tokens_away_seconds") == 60, "since the first question that failed, not since the last"
+    database.down = False
+    clock[0] += 60
+    await authenticator.tenant(acme.headers, Scope.LOGS)
+    assert told("obstack_tokens_away_seconds") == 0
+    assert lookups.now == {"stale": 3, "failed": 1, "miss": 1}
+
+
+async def test_cached_tokens_are_counted(authenticator: Authenticator, acme: Customer, globex: Customer) -> None:
+    for customer in (acme, globex):
+        await authenticator.tenant(customer.headers, Scope.LOGS)
+    with pytest.raises(Refused):
+        await authenticator.tenant({"x-obstack-auth-token": tokens.create()}, Scope.LOGS)
+    assert (told("obstack_tokens_cached", kind="known"), told("obstack_tokens_cached", kind="unknown")) == (2, 1)

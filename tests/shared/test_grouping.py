@@ -12,6 +12,7 @@ import pytest
 from shared import grouping
 from shared.contract import Reason
 from shared.errors import Later, Never
+from tests.told import growth
 
 
 @dataclass
@@ -75,10 +76,11 @@ async def test_tenants_never_share_a_request() -> None:
 
 async def test_each_is_answered_by_its_own_result() -> None:
     """A refused request is sent again in its parts."""
-    backend = Backend()
+    backend, retries = Backend(), growth("obstack_backend_retries_total", reason="shared_refusal")
     tasks = await start(grouping.messages(backend.send), "acme", b"a", b"b", b"x1", b"d", b"x2")
     backend.open.set()
     assert await outcomes(tasks) == [None, None, "invalid: x1", None, "invalid: x2"]
+    assert retries() == 1
 
 
 async def test_later_is_for_all_in_the_request() -> None:

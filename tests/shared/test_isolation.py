@@ -18,6 +18,7 @@ from shared.envelope import Dead, Record
 from shared.errors import Later, Never, Trouble
 from shared.isolation import Isolation, Way
 from tests import batches
+from tests.told import growth
 
 
 def halves(value: bytes) -> tuple[bytes, bytes] | None:
@@ -385,3 +386,21 @@ async def test_delivery_whose_time_is_over_begins_nothing_new(slow: int, probes:
         await run(backend, b"abx", lambda way: replace(way, send=send))
     assert (len(backend.asked), backend.probes) == (slow + probes, probes)
     assert not backend.buried
+
+
+async def test_cuts_are_counted() -> None:
+    """abxd → ab, xd → x, d: two."""
+    refused, size = growth("obstack_sink_bisections_total", reason="refused"), growth("obstack_sink_bisections_total", reason="size")
+    await run(Backend(), b"abxd")
+    assert (refused(), size()) == (2, 0)
+    await run(Backend(), b"abcd", lambda way: replace(way, limit=1))
+    assert (refused(), size()) == (2, 3)
+
+
+async def test_tries_before_an_unnamed_refusal_is_believed_are_counted() -> None:
+    tries = growth("obstack_backend_retries_total", reason="unnamed_refusal")
+    await run(Backend(), b"x")
+    assert tries() == 0
+    backend = Backend(named=False)
+    await run(backend, b"x")
+    assert tries() == len(backend.asked) - 1 == 3

@@ -16,7 +16,9 @@ from shared.contract import Reason, Scope
 from shared.errors import Refused
 from shared.limits import Limiter, Local, Shared
 from shared.settings import Database as Settings
+from shared.telemetry.metrics import Tenants
 from shared.tenant import UNLIMITED, Limits, Tenant
+from tests.told import growth
 
 PLAN = Limits(requests_per_second=10, bytes_per_second=1000, burst_seconds=2)
 
@@ -262,3 +264,24 @@ async def test_server_gone_or_silent_each_counts_for_itself_and_no_request_fails
         clock.now += limits.AWAY_SECONDS
         who = tenant()
         assert [*await taken(two[0], who, 20), *await taken(two[1], who, 20)].count(True) == 20, "they share it again once it is back"
+
+
+@pytest.mark.parametrize(("bytes_", "limit"), [(0, "requests"), (2000, "bytes")])
+def test_hits_are_counted_by_tenant_and_limit(clock: Clock, few_tenants: Tenants, bytes_: int, limit: str) -> None:
+    local, who = Local(clock), tenant()
+    hits = {one: growth("obstack_limit_hits_total", tenant=who.id, limit=one) for one in ("requests", "bytes")}
+    for _ in range(1 if bytes_ else 20):
+        local.check(who, bytes_)
+    for _ in range(3):
+        refused(local, who)
+    assert {one: count() for one, count in hits.items()} == {"requests": 0, "bytes": 0} | {limit: 3}
+
+
+async def test_hits_of_shared_windows_are_counted_too(limiter: Limiter, few_tenants: Tenants) -> None:
+    who = tenant()
+    hits = growth("obstack_limit_hits_total", tenant=who.id, limit="requests")
+    for _ in range(20):
+        await limiter.check(who)
+    with pytest.raises(Refused):
+        await limiter.check(who)
+    assert hits() == 1

@@ -18,6 +18,7 @@ from shared.publish import TURN_SECONDS, Publisher
 from shared.settings import Broker as BrokerSettings
 from shared.tenant import Tenant
 from tests.edges import PARTITIONS, Broker
+from tests.told import told
 
 TENANT = Tenant(str(uuid4()), str(uuid4()), frozenset(Scope))
 
@@ -117,3 +118,16 @@ async def test_publishing_goes_on_after_a_poll_that_failed(publisher: Publisher,
     monkeypatch.setattr(publisher._loop, "call_exception_handler", lambda _: None)
     await asyncio.wait_for(publisher.publish(record()), 5)
     assert polls > 1
+
+
+async def test_records_under_way_are_told(publisher: Publisher, broker: Broker) -> None:
+    broker.silent = True
+    under_way = [asyncio.ensure_future(publisher.publish(record())) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert told("obstack_publish_waiting_records") == 3
+    broker.silent = False
+    await publisher.publish(record())
+    assert told("obstack_publish_waiting_records") == 3, "one was acknowledged"
+    publisher._waiting = 0  # those of the silent broker never are
+    for one in under_way:
+        one.cancel()

@@ -11,6 +11,7 @@ from shared import upstream
 from shared.errors import Trouble
 from shared.upstream import Upstream
 from tests.backends import HttpBackend, Says
+from tests.told import growth
 
 
 @dataclass
@@ -52,10 +53,11 @@ class Server:
 
 async def test_kept_connection_that_is_gone_is_no_trouble() -> None:
     """The same goes once more, on a new one."""
-    server = Server()
+    server, retries = Server(), growth("obstack_backend_retries_total", reason="dropped_connection")
     async with server.up() as upstream:
         assert [(await upstream.post("/", b"x", {})).status for _ in range(3)] == [204] * 3
     assert server.asked == 5
+    assert retries() == 2
 
 
 async def test_backend_that_drops_every_request_is_trouble() -> None:

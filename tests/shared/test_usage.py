@@ -15,6 +15,7 @@ from shared import tokens, usage
 from shared.contract import Scope
 from shared.errors import Later
 from shared.settings import Database as Settings
+from shared.telemetry import metrics
 from shared.tenant import Tenant
 from shared.usage import Usage
 from tests.conftest import Stack
@@ -178,7 +179,7 @@ async def test_defect_doesnt_end_the_flusher(counter: Usage, database: Database,
 
 
 async def test_tenants_beyond_the_first_share_a_label(counter: Usage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "LABELLED_TENANTS", 2)
+    monkeypatch.setattr(counter, "_labels", metrics.Tenants(2))
     many = [tenant() for _ in range(5)]
     before = metric("records", "other") or 0
     for _ in range(2):

@@ -238,7 +238,7 @@ def _known() -> set[str]:
     for module in (shared.telemetry.metrics, localdev.trigger.metrics):
         told += [metric for collector in vars(module).values() if isinstance(collector, MetricWrapperBase) for metric in collector.describe()]
     told += [*Lag._families(), *supervisor.Services(dict).collect(), *supervisor.Disks().collect()]
-    endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}
     return {metric.name + ending for metric in told for ending in endings.get(metric.type, ("",))}
 
 

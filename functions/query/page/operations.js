@@ -40,11 +40,13 @@ const unset = () =>
     h("p", {}, "Give the function query its address in the setting ", h("code", {}, "OPERATIONS_PROMETHEUS_URL"), ", then start it again."),
   );
 
+const nameOf = (labels) => labels.function || labels.job;
+
 function summary({ now, alerts }) {
   const down = now.up.filter(({ value }) => value !== 1),
     firing = alerts.filter(({ state }) => state === "firing");
   return [
-    down.length ? `${plural(down.length, "process", "processes")} down` : "All processes are up",
+    down.length ? `${plural(down.length, "process", "processes")} down: ${down.map(({ labels }) => nameOf(labels)).join(", ")}` : "All processes are up",
     firing.length ? `${plural(firing.length, "alert")} firing` : "no alert is firing",
     ...now.switched.map(({ labels }) => `${labels.flag} is ${labels.value}`),
   ].join(" · ");
@@ -97,7 +99,7 @@ function sinksOf(now) {
   const groups = now.lag_records.map(({ labels }) => labels.group).sort();
   return table(
     "Sinks",
-    ["Sink", "Behind", "Oldest", "Stores", "Puts off", "Breaker", "Waiting letters", "Dead in the last hour"],
+    ["Sink", "Behind", "Oldest", "Stores", "Puts off", "Breaker", "Waiting letters", "Dead letters, 1 h"],
     groups.map((group) => {
       const sink = group.replaceAll("-", "_"),
         oldest = valueOf(now.lag_seconds, "group", group),
@@ -118,10 +120,10 @@ function sinksOf(now) {
 }
 
 function processesOf(up, restarts, defects) {
-  const rows = up.map(({ labels, value }) => [labels.function || labels.job, value]).sort((a, b) => a[1] - b[1] || a[0].localeCompare(b[0]));
+  const rows = up.map(({ labels, value }) => [nameOf(labels), value]).sort((a, b) => a[1] - b[1] || a[0].localeCompare(b[0]));
   return table(
     "Processes",
-    ["Process", "State", "Restarts in the last hour", "Defects in the last hour"],
+    ["Process", "State", "Restarts, 1 h", "Defects, 1 h"],
     rows.map(([name, value]) => [
       name,
       value === 1 ? h("span", { class: "state active" }, "up") : bad("down", true),
@@ -136,7 +138,7 @@ function ratesOf(now) {
   const rows = [
     ...now.taken.map(({ labels, value }) => [`Taken over: ${labels.signal}`, rate(value)]),
     ...now.answers.map(({ labels, value }) => [`Answers ${labels.code} at the gateway`, rate(value, labels.code.startsWith("5"))]),
-    ...now.refused.map(({ labels, value }) => [`Refused: ${labels.reason}`, rate(value, true)]),
+    ...now.refused.map(({ labels, value }) => [`Refused: ${labels.reason}`, rate(value)]),
   ];
   return table("Rates and errors", ["What", "Now"], rows, [1]);
 }

@@ -9,13 +9,16 @@ from urllib.parse import unquote_plus
 
 import aiohttp
 import pytest
+from starlette.types import Message
 
 from functions.query import main, relay
 from functions.query.routes import ALLOWED, METADATA, Backend
+from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer, add_customer
 from tests.edges import Database
 from tests.functions.query.world import Backend as Server
 from tests.functions.query.world import User, World
+from tests.told import growth
 from tests.waiting import until
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -176,7 +179,8 @@ async def two_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("READS_PER_TENANT", "2")
 
 
-async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at_a_time: None, acme: Customer, globex: Customer) -> None:
+async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at_a_time: None, acme: Customer, globex: Customer, few_tenants: Tenants) -> None:
+    hits = growth("obstack_limit_hits_total", tenant=acme.tenant_id, limit="reads")
     world.loki.gate = asyncio.Event()
     slow = [asyncio.create_task(world.ask("GET", "/query/loki/api/v1/labels", acme.headers)) for _ in range(2)]
     await asyncio.to_thread(until, lambda: len(world.loki.asked) == 2, 5)
@@ -185,9 +189,27 @@ async def test_reads_at_the_same_time_are_bounded_by_tenant(world: World, two_at
         assert (answer.status, answer.headers["retry-after"]) == (429, "1")
         if "loki" not in target:
             assert (await world.ask("GET", target, globex.headers)).status == 200
+    assert hits() == 3
     world.loki.gate.set()
     assert [(await task).status for task in slow] == [200, 200]
     assert (await world.ask("GET", "/query/loki/api/v1/labels", acme.headers)).status == 200
+
+
+async def test_caller_that_has_the_whole_answer_may_ask_again(world: World, two_at_a_time: None, acme: Customer) -> None:
+    """Though the server hasn't heard yet that the answer has ended."""
+    asked, statuses = 0, []
+
+    async def ask_again(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message["more_body"] and asked < 4:
+            await ask()
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        statuses.append((await world.ask("GET", "/query/loki/api/v1/labels", acme.headers, sent=ask_again)).status)
+
+    await ask()
+    assert statuses == [200] * 4
 
 
 @pytest.mark.parametrize("how", ["away", "redirects", "is wrong", "breaks off"])

@@ -13,10 +13,12 @@ from starlette.types import Message
 
 from functions.query import main, tail
 from shared.errors import Later, Refused
+from shared.telemetry.metrics import Tenants
 from shared.tokens import digest
 from tests.conftest import Customer, add_customer
 from tests.edges import Database
 from tests.functions.query.world import Backend, World, serve
+from tests.told import growth
 from tests.waiting import until
 
 TARGET = "/query/loki/api/v1/tail?query=%7Ba%3D%22b%22%7D"
@@ -211,10 +213,11 @@ async def test_foreign_origin_does_not_matter_where_a_token_says_who_it_is(loki:
     await client.leave()
 
 
-async def test_tails_are_bounded_by_tenant(loki: Loki, world: World, acme: Customer, globex: Customer) -> None:
-    clients = [await accepted(loki, acme.headers) for _ in range(10)]
+async def test_tails_are_bounded_by_tenant(loki: Loki, world: World, acme: Customer, globex: Customer, few_tenants: Tenants) -> None:
+    clients, hits = [await accepted(loki, acme.headers) for _ in range(10)], growth("obstack_limit_hits_total", tenant=acme.tenant_id, limit="tails")
     status, body, headers = await refusal(acme.headers)
     assert (status, body, headers["retry-after"]) == (429, b"over 10 tails at the same time\n", "1")
+    assert hits() == 1
     clients.append(await accepted(loki, globex.headers))
     for client in clients:
         await client.leave()

@@ -5,7 +5,7 @@ Everything on our side of these is the real code, called as a server calls it: w
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -131,8 +131,15 @@ class World:
         """All that reached any backend."""
         return self.loki.asked + self.prometheus.asked + self.tempo.asked + self.opensearch.asked
 
-    async def ask(self, method: str, target: str, headers: Mapping[str, str] | list[tuple[str, str]] | None = None, body: bytes = b"") -> Answer:
-        """One request through the ASGI app; `target` goes out as it is written."""
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        body: bytes = b"",
+        sent: Callable[[Message], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """One request through the ASGI app; `target` goes out as it is written; `sent` hears each message of the answer."""
         path, _, query = target.partition("?")
         pairs = list(headers.items()) if isinstance(headers, Mapping) else headers or []
         scope = {
@@ -149,7 +156,7 @@ class World:
             "client": ("192.0.2.1", 40000),
             "server": ("obstack.test", 80),
         }
-        return await _call(scope, body)
+        return await _call(scope, body, sent)
 
     async def log_in(self, email: str, password: str = PASSWORD, **headers: str) -> Answer:
         """POST the log-in as the page does."""
@@ -157,7 +164,7 @@ class World:
         return await self.ask("POST", "/query/api/login", named, json.dumps({"email": email, "password": password}).encode())
 
 
-async def _call(scope: dict[str, Any], body: bytes) -> Answer:
+async def _call(scope: dict[str, Any], body: bytes, heard: Callable[[Message], Awaitable[None]] | None) -> Answer:
     sent: list[Message] = []
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -169,6 +176,8 @@ async def _call(scope: dict[str, Any], body: bytes) -> Answer:
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if heard:
+            await heard(message)
 
     await main.app(scope, receive, send)
     headers = CIMultiDict((name.decode(), value.decode("latin-1")) for name, value in sent[0]["headers"])

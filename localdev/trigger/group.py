@@ -1,11 +1,15 @@
-"""When the oldest record of a partition that isn't done was written: its Kafka timestamp, which is the publisher's clock a few milliseconds after `ce_time`.
+"""A group seen from outside: what it has committed, and when the oldest record that it hasn't done was written. By a consumer of that group which is given no
+work: it joins nothing and commits nothing, so it disturbs nobody, and no group comes to be by looking.
 
-The record is read, since no request tells a timestamp by offset. The reader joins no group and commits nothing, so it disturbs nobody; a record whose offset is
-still the same isn't read again.
+When: the record's Kafka timestamp, which is the publisher's clock a few milliseconds after `ce_time`. The record is read, since no request tells a timestamp by
+offset; one whose offset is still the same isn't read again.
+
+Not the admin client's question for a group's offsets: librdkafka 2.16 crashes when a coordinator answers that it is none, or not yet, as one does that has just
+started (librdkafka issue 5040).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -14,17 +18,26 @@ from localdev.trigger.errands import Place
 
 log = logging.getLogger("trigger")
 
-SECONDS = 1.0
-"""For all partitions that are asked for at once."""
+COMMITTED_SECONDS, SECONDS = 2.0, 1.0
+"""For the committed offsets; for the oldest records of all partitions that are asked for at once."""
 
 
-class Oldest:
-    """Reads for one group. For one thread at a time."""
+class Group:
+    """Looks at one group. For one thread at a time."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, group: str) -> None:
         self._bootstrap_servers = bootstrap_servers
+        self._group = group
         self._consumer: Consumer | None = None
         self._known: dict[Place, tuple[int, int]] = {}
+
+    def committed(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The committed offset of each partition that has one. Raises KafkaException when the coordinator doesn't say."""
+        found = self._open().committed([TopicPartition(*place) for place in places], timeout=COMMITTED_SECONDS)
+        for partition in found:
+            if partition.error:
+                raise KafkaException(partition.error)
+        return {(partition.topic, partition.partition): partition.offset for partition in found if partition.offset >= 0}
 
     def timestamps(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
         """Milliseconds since 1970 of the first record at or after each offset; those left out couldn't be read in time."""
@@ -58,7 +71,7 @@ class Oldest:
                 {
                     "bootstrap.servers": self._bootstrap_servers,
                     "client.id": "lag",
-                    "group.id": "obstack-lag",  # the library wants one; who assigns partitions to himself joins none
+                    "group.id": self._group,
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
                     # One batch a partition is enough, and a broker hands out a whole one however little is asked for.
