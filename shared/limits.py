@@ -166,10 +166,14 @@ class Shared(Windows):
         return self.item(_whole(limits.requests_per_second * seconds), seconds), self.item(_whole(limits.bytes_per_second * seconds), seconds)
 
 
+LATEST_SECONDS = 30
+"""What a client is told to wait at most: OpenTelemetry's drop a batch at once when they are told longer than their retries last."""
+
+
 def _whole(amount: float) -> int:
     return max(1, int(min(amount, 2**53)))
 
 
 def _refused(tenant: Tenant, what: str, rate: float, seconds: float) -> Refused:
     metrics.LIMIT_HITS.labels(metrics.FEW_TENANTS.label(tenant.id), what).inc()
-    return Refused(Reason.LIMITED, f"over the plan's {rate:g} {what} per second", 429, retry_after=max(1, math.ceil(seconds)))
+    return Refused(Reason.LIMITED, f"over the plan's {rate:g} {what} per second", 429, retry_after=min(max(1, math.ceil(seconds)), LATEST_SECONDS))

@@ -50,6 +50,8 @@ def send(stack: Stack, service: str, lines: tuple[str, ...], now: float) -> None
 
 @pytest.fixture(scope="module")
 def sent(stack: Stack) -> Sent:
+    for build in (servers.logcli, servers.promtool):  # before anything is sent: where they must be compiled first that takes longer than clients look back
+        binary(build)
     # Other tests kill and stop what this one reads; the gateway's health checks notice a little later that it is back.
     token = {"x-obstack-auth-token": stack.tenants[0]["token"]}
     paths = [f"{stack.gateway}/query/{backend}/api/v1/labels" for backend in ("loki", "prometheus")]

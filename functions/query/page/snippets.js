@@ -62,6 +62,8 @@ export OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp OTEL_TRACES_EXPORTER=o
       credentials: ${secret}
     send_exemplars: true
     send_native_histograms: true
+    queue_config:
+      retry_on_http_429: true
 `,
     },
     {
