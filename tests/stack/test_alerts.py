@@ -137,3 +137,9 @@ def exposed() -> set[str]:
     families += gateway._registry.collect()
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
     return {f"{family.name}{suffix}" for family in families for suffix in suffixes.get(family.type, ("",))}
+
+
+def test_every_metric_of_ours_that_a_page_names_exists() -> None:
+    """At three in the morning a query with a wrong name looks like good news."""
+    named = {name for page in RUNBOOKS.glob("*.md") for name in re.findall(r"\bobstack_\w+", page.read_text())}
+    assert named <= exposed()
