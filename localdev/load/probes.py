@@ -106,7 +106,7 @@ class Probes:
         return {int(line.split()[1]) for stream in streams for _, line in stream["values"]}
 
     async def _opensearch(self, http: aiohttp.ClientSession) -> set[int]:
-        asked = {"q": self._run.name, "from": str(int((self._oldest("opensearch") - 1) * 1000)), "sort": "asc", "size": str(PAGE)}
+        asked = {"q": self._run.name, "from": str(int((self._oldest("opensearch") - 1) * 1000)), "sort": "oldest", "size": str(PAGE)}
         return {int(hit["body"].split()[1]) for hit in (await self._get(http, "/api/logs/search", asked))["hits"]}
 
     async def _prometheus(self, http: aiohttp.ClientSession) -> set[int]:
@@ -120,7 +120,8 @@ class Probes:
         found: set[int] = set()
         for trace in {min(pending) // SPANS_PER_TRACE, max(pending) // SPANS_PER_TRACE}:
             answer = await self._get(http, f"/tempo/api/traces/{self._run.trace_id(trace).hex()}", {})
-            found |= {int(span["name"]) for batch in answer["batches"] for scope in batch.get("scopeSpans", []) for span in scope["spans"]}
+            scopes = [scope for batch in answer["batches"] for scope in batch.get("scopeSpans") or batch["instrumentationLibrarySpans"]]  # Tempo 1.5's name
+            found |= {int(span["name"]) for scope in scopes for span in scope["spans"]}
         return found
 
     async def _get(self, http: aiohttp.ClientSession, path: str, asked: Mapping[str, str]) -> Any:

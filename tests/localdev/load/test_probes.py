@@ -53,14 +53,14 @@ class Pipeline:
                 assert request.query["query"] == '{service_name="chaos-r"}'
                 return web.json_response({"data": {"result": [{"values": [["1", line] for line in self.lines]}] if seen else []}})
             case "opensearch":
-                assert request.query["q"] == "r"
+                assert (request.query["q"], request.query["sort"]) == ("r", "oldest")
                 return web.json_response({"hits": [{"body": line} for line in self.lines] if seen else []})
             case "prometheus":
                 assert re.fullmatch(r'chaos_number\{run="r"\}\[\d+s\]', request.query["query"])
                 return web.json_response({"data": {"result": [{"values": [[1, str(value)]]} for value in self.values] if seen else []}})
         if not seen:
             return web.Response(status=404)
-        return web.json_response({"batches": [{"scopeSpans": [{"spans": [{"name": name} for name in self.spans]}]}]})
+        return web.json_response({"batches": [{"instrumentationLibrarySpans": [{"spans": [{"name": name} for name in self.spans]}]}]})
 
 
 @pytest.fixture
