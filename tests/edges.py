@@ -35,12 +35,15 @@ PARTITIONS = 8
 
 @dataclass
 class Broker:
-    """Topics in memory. `error`: what every delivery report says; `full`: the client's queue takes nothing more; `silent`: no report comes."""
+    """Topics in memory. `error`: what every delivery report says; `persisted`: the message is there all the same; `full`: the client's queue takes nothing more;
+    `silent`: no report comes.
+    """
 
     messages: list[Message] = field(default_factory=list)
     error: KafkaError | None = None
     full: bool = False
     silent: bool = False
+    persisted: bool = False
 
     def producer(self, _: dict[str, Any], **__: Any) -> "Producer":
         return Producer(self)
@@ -59,7 +62,7 @@ class Producer:
         if topic == "unknown":
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         message = Message(topic, key, value, {name: text.decode("ascii") for name, text in headers})
-        if self._broker.error is None:
+        if self._broker.error is None or self._broker.persisted:
             self._broker.messages.append(message)
         if not self._broker.silent:
             self._reports.append((on_delivery, self._broker.error, message))

@@ -96,6 +96,19 @@ def test_gzip_and_chunked_bodies_are_taken(client: TestClient, broker: Broker, a
     assert [message.value for message in broker.messages] == [value, value]
 
 
+def test_batch_that_may_be_in_the_topic_keeps_its_id_when_it_comes_again(client: TestClient, broker: Broker, acme: Customer) -> None:
+    """OpenSearch would have its records twice. Once it was answered yes the same bytes are another batch; another batch never has that id."""
+    value, other = logs(), logs(time_ns() + 1)
+    broker.error, broker.persisted = KafkaError(KafkaError._MSG_TIMED_OUT), True
+    assert client.post("/v1/logs", content=value, headers=acme.headers | PROTOBUF).status_code == 503
+    broker.error = None
+    for body in (other, value, value):
+        assert client.post("/v1/logs", content=body, headers=acme.headers | PROTOBUF).status_code == 200
+    first, another, again, anew = (message.headers["ce_id"] for message in broker.messages)
+    assert first == again
+    assert len({first, another, anew}) == 3
+
+
 @pytest.mark.parametrize(("headers", "body"), [(PROTOBUF, b""), (JSON, b"{}")])
 def test_empty_request_is_success_without_a_record(client: TestClient, broker: Broker, acme: Customer, headers: dict[str, str], body: bytes) -> None:
     assert client.post("/v1/logs", content=body, headers=acme.headers | headers).status_code == 200
