@@ -35,7 +35,7 @@ PARTITIONS = 8
 
 @dataclass
 class Broker:
-    """Topics in memory. `error`: what every delivery report says; `persisted`: the message is there all the same; `full`: the client's queue takes nothing more;
+    """Topics in memory. `error`: what every delivery report says; `persisted`: the message is there all the same; `full`: the queue takes nothing more;
     `silent`: no report comes.
     """
 
