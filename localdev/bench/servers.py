@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
 
@@ -29,6 +30,8 @@ from shared.contract import Topic
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COLLECTOR = "Collector"
+WITHOUT_SPANS: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}
+"""No spans of ours: what is measured beside them makes none, and here is nobody to take them."""
 
 
 class NotReady(Exception):
@@ -68,7 +71,7 @@ def function(name: str, port: int | None = None, **settings: str) -> Iterator[Se
     service, usual = described(name)
     port = port or usual
     command = [str(port) if word == str(usual) else word for word in service.command()]
-    with process(name, command, {**service.env(), **settings}) as child:
+    with process(name, command, {**service.env(), **WITHOUT_SPANS, **settings}) as child:
         _wait(name, child, processes.answers(f"http://127.0.0.1:{port}/readyz"))
         yield Server(name, port, child.pid)
 
