@@ -31,9 +31,8 @@ def test_operators_see_the_whole_pipeline(visit: Visit, artefacts: Path, operato
     for name in (*stack.functions, "trigger", "gateway"):
         expect(visitor.at("#operations-processes tbody tr").filter(has=visitor.page.get_by_role("cell", name=name, exact=True))).to_contain_text("up")
     for chart in ("#operations-lag", "#operations-taken"):
-        visible(visitor.at(f"{chart} svg"))
-        # A line that is flat, as that of no lag, has no height, and counts as hidden.
-        expect(visitor.at(f"{chart} svg path").first).to_have_attribute("d", re.compile("^M.+L"))
+        # Nothing is drawn until monitoring has run for a minute or two. A line that is flat, as that of no lag, has no height, and counts as hidden.
+        expect(visitor.at(f"{chart} svg path").first).to_have_attribute("d", re.compile("^M.+L"), timeout=200_000)
     expect(visitor.at("#operations-rates")).to_contain_text("Answers 200 at the gateway")
     expect(visitor.at("#operations-state")).to_contain_text("All processes are up")
     visitor.shoot(artefacts, f"{look}-operations")
