@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from shared import bodies, envelope, flags
-from shared.contract import MAX_RECORD_BYTES, EventType, Flag, Switch, Topic
+from shared.contract import MAX_RECORD_BYTES, EventType, Flag, Reason, Switch, Topic
 from shared.envelope import Dead, Record
 from shared.errors import Later, Refused
 from shared.flags import Flags
@@ -62,6 +62,8 @@ class Delivery:
         self._sink = sink
         self._publisher = publisher
         self._flags = flags
+        for reason in Reason:  # told as 0: a counter that appears with its first letters has not increased, to Prometheus
+            metrics.DEAD.labels(reason)
 
     async def handle(self, request: Request, store: Store) -> Response:
         """Answer a trigger's request: 204 when the batch is in good hands, or skipped. Raises Refused (no event of ours, or too large for one) and Later."""

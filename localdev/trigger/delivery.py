@@ -57,6 +57,7 @@ class Delivery:
         self._dead_letters = dead_letters
         self._timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         self._seconds = metrics.SECONDS.labels(self._name)
+        self._buried = metrics.DEAD_LETTERS.labels(self._name)  # told as 0 from now on
         self._deliveries = {verdict: metrics.DELIVERIES.labels(self._name, verdict) for verdict in Verdict}
         self._patience = Patience()
         self._next_complaint = 0.0
@@ -101,7 +102,7 @@ class Delivery:
         buried = await self._dead_letters.publish(event, headers)
         fields = {"target": self._name, "status": answer.status, "event": event.headers.get("ce-id")}
         if buried:
-            metrics.DEAD_LETTERS.labels(self._name).inc()
+            self._buried.inc()
             log.error("refused, now a dead letter", extra=fields)
         else:
             log.error("refused, but the dead letters don't take it; both will be tried again", extra=fields)

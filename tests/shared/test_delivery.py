@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from starlette.requests import Request
 
 from shared import delivery
@@ -65,6 +66,13 @@ def handle(graveyard: Graveyard, record: Record, store: delivery.Store = store, 
 @pytest.fixture
 def record() -> Record:
     return batches.record(EventType.LOGS, b"batch")
+
+
+def test_dead_letters_are_told_before_there_are_any() -> None:
+    """Prometheus sees no increase in a counter that appears with its first letters, and the alert on them would be silent."""
+    Delivery("sink_test", Graveyard(), Flags({}))  # type: ignore[arg-type]
+    told = {reason: REGISTRY.get_sample_value("obstack_sink_dead_letters_total", {"reason": reason}) for reason in Reason}
+    assert None not in told.values()
 
 
 async def test_body_larger_than_any_record_is_refused_before_it_is_held(record: Record) -> None:
