@@ -36,8 +36,11 @@ def _is_free(port: int) -> bool:
 @pytest.fixture(scope="session")
 def port_offset() -> int:
     """An OBSTACK_PORT_OFFSET by which every port of the stack is free: other stacks and test runs may be up on this machine."""
+    return _free_offset(10_000 + os.getpid() % 10 * 1000)
+
+
+def _free_offset(first: int) -> int:
     numbers = [int(line.partition("=")[2]) for line in (STACK / "ports.env").read_text().splitlines() if "=" in line and not line.startswith("#")]
-    first = 10_000 + os.getpid() % 10 * 1000
     return next(offset for offset in range(first, 50_000, 500) if all(_is_free(number + offset) for number in numbers))
 
 
@@ -139,7 +142,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, port_offset: int) -> Iterato
     """A real Kafka with the topics of stack/redpanda/topics.yml: its address."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OBSTACK_LOCAL", str(tmp_path_factory.mktemp("broker")))
-        environment.setenv("OBSTACK_PORT_OFFSET", str(port_offset))
+        environment.setenv("OBSTACK_PORT_OFFSET", str(_free_offset(port_offset + 500)))  # it stays up beside other tests' stacks
         given = dict(os.environ)
         control.up(Recorder(), timeout=600, command=(sys.executable, str(PROGRAMS / "broker.py")))
         address = topics.bootstrap_servers()

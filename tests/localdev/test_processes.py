@@ -190,8 +190,8 @@ def test_port_belongs_to_the_longest_name(supervised: "Supervised", monkeypatch:
 
 def test_up_gives_up_waiting(supervised: "Supervised") -> None:
     """A timeout ends the waiting, not the supervised."""
-    with pytest.raises(control.Failure, match=r"not ready after 1 s: slow \(installing compiling"):
-        supervised.up(supervised.service("a"), supervised.service("slow", install=str(supervised.folder / "never")), timeout=1)
+    with pytest.raises(control.Failure, match=r"not ready after 3 s: slow \(installing compiling"):
+        supervised.up(supervised.service("a"), supervised.service("slow", install=str(supervised.folder / "never")), timeout=3)
     assert supervised.status("a").state is State.READY
 
 

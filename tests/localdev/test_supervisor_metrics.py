@@ -51,9 +51,8 @@ def test_services_are_told_with_all_their_processes(supervised: "Supervised", po
 
 def test_crash_and_stop_are_seen(supervised: "Supervised", port: int) -> None:
     """One that is stopped is down and has no figures; the crash is counted, the stop is not."""
-    pid = supervised.up(supervised.service("a"), supervised.service("b"))["a"].pid
-    assert pid
-    os.kill(pid, signal.SIGKILL)
+    supervised.up(supervised.service("a"), supervised.service("b"))
+    os.kill(until(lambda: supervised.status("a").pid) or 0, signal.SIGKILL)
     until(lambda: supervised.status("a").restarts == 1 and supervised.status("a").state is State.READY)
     control.stop("b")
     now = told(port)
