@@ -126,3 +126,11 @@ def lifetime(text: str) -> timedelta:
         return tokens.lifetime(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive(text: str) -> float:
+    """An argument that is a number above 0."""
+    value = float(text)
+    if not 0 < value < 100_000:
+        raise argparse.ArgumentTypeError("more than 0, and less than 100,000")
+    return value

@@ -52,10 +52,7 @@ NOW = {
     "defects": "sum by (function) (increase(obstack_unhandled_errors_total[1h])) > 0",
     "restarts": "sum by (service) (increase(obstack_service_restarts_total[1h])) > 0",
 }
-HOUR = {
-    "lag_seconds": "max by (group) (obstack_group_lag_seconds)",
-    "taken": "sum by (signal) (rate(obstack_ingest_accepted_records_total[1m]))",
-}
+HOUR = {name: NOW[name] for name in ("lag_seconds", "taken")}
 
 
 class Operations:

@@ -1,6 +1,7 @@
 """Tempo as a single process, with an OTLP/gRPC receiver."""
 
 from functools import partial
+from typing import Any
 
 from localdev.backends import folders, probe
 from localdev.install import servers
@@ -20,6 +21,12 @@ def url() -> str:
 def otlp() -> str:
     """Address of the gRPC receiver."""
     return f"127.0.0.1:{ports()['TEMPO_OTLP_PORT']}"
+
+
+def spans(trace: Any) -> list[dict[str, Any]]:
+    """All spans of a trace by its id, as JSON. Older Tempo calls scopes instrumentation libraries."""
+    scopes = [scope for batch in trace["batches"] for scope in batch.get("scopeSpans") or batch.get("instrumentationLibrarySpans") or []]
+    return [span for scope in scopes for span in scope["spans"]]
 
 
 def service() -> Service:

@@ -21,6 +21,7 @@ import orjson
 import uvloop
 
 from localdev import seed
+from localdev.backends import tempo
 from localdev.bench import history, load, servers
 from localdev.bench.history import LARGE_TRACE, MANY_SPANS, SECONDS, SERIES, SPANS, STEP, trace_id
 from localdev.bench.ingest import Say
@@ -215,8 +216,8 @@ def count(answer: Any) -> int:
             return sum(len(result.get("values", [1])) for result in results)
         case {"data": [*found] | {**found}} | {"hits": {"hits": [*found]}} | {"hits": [*found]} | {"traces": [*found]}:
             return len(found)
-        case {"batches": [*batches]}:
-            return sum(len(scope["spans"]) for batch in batches for scope in batch.get("scopeSpans") or batch["instrumentationLibrarySpans"])
+        case {"batches": [*_]}:
+            return len(tempo.spans(answer))
     raise LoadError(f"an answer of an unknown form: {str(answer)[:200]}")
 
 

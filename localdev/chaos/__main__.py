@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
-from localdev import paths
+from localdev import admin, paths
 from localdev.chaos import harm, judge, outage
 from localdev.chaos.harm import DeadLetters, Harm, NotBack
 from localdev.chaos.load import GaveUp, Run, Sender
@@ -111,13 +111,6 @@ def _backends(text: str) -> list[str]:
     return names
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 100_000:
-        raise argparse.ArgumentTypeError("more than 0, and less than 100,000")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m localdev.chaos", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -138,8 +131,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"nothing of all that, but these backends away for long, one after the other (default {','.join(outage.SINKS)})",
     )
-    parser.add_argument("--minutes", type=_positive, default=2.0, help="how long each is away (default 2)")
-    parser.add_argument("--rate", type=_positive, default=200.0, help="batches of each signal a minute meanwhile (default 200)")
+    parser.add_argument("--minutes", type=admin.positive, default=2.0, help="how long each is away (default 2)")
+    parser.add_argument("--rate", type=admin.positive, default=200.0, help="batches of each signal a minute meanwhile (default 200)")
     parser.add_argument("--patience", type=float, default=180.0, help="seconds to wait for a batch to be taken, and for missing records to come (default 180)")
     return parser
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import httpx2
 
+from localdev.backends import tempo
 from localdev.chaos.load import METRIC, SPANS_PER_TRACE, Run
 from shared.contract import TENANT_HEADER, TENANT_LABEL
 
@@ -92,9 +93,7 @@ class Reader:
         if answer.status_code == 404:
             return []
         answer.raise_for_status()
-        batches: list[dict[str, Any]] = answer.json()["batches"]
-        scopes = [scope for batch in batches for scope in batch.get("scopeSpans") or batch.get("instrumentationLibrarySpans") or []]
-        return [int(span["name"]) for scope in scopes for span in scope["spans"]]
+        return [int(span["name"]) for span in tempo.spans(answer.json())]
 
     def _get(self, backend: str, path: str, query: dict[str, str]) -> Any:
         answer = self._client.get(self._urls[backend] + path, params=query, headers={TENANT_HEADER: self._tenant})

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 
+from localdev.backends import tempo
 from shared.contract import QUERY_PREFIX
 
 
@@ -59,7 +60,7 @@ class Customer:
         if answer.status_code == 404:
             return Sight(0)
         answer.raise_for_status()
-        return Sight(sum(len(scope["spans"]) for batch in answer.json()["batches"] for scope in _scopes(batch)), trace_id)
+        return Sight(len(tempo.spans(answer.json())), trace_id)
 
     def traces(self, service: str) -> Sight:
         """Traces of a service in the last hour; the sample is the newest's id."""
@@ -71,8 +72,3 @@ class Customer:
         answer = self._client.get(path, params=parameters)
         answer.raise_for_status()
         return answer.json()
-
-
-def _scopes(batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Older Tempo calls them instrumentation libraries."""
-    return list(batch.get("scopeSpans") or batch.get("instrumentationLibrarySpans") or [])

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from localdev import admin
 from localdev.load import command
 from localdev.load.measure import Order
 from localdev.load.profiles import PROFILES
@@ -33,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="./task load --", description=__doc__, epilog=f"{described}\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("profile", nargs="?", choices=PROFILES, default="baseline", help="what is sent (default baseline)")
-    parser.add_argument("--seconds", type=command.positive, default=60.0, help="for how long (default 60)")
+    parser.add_argument("--seconds", type=admin.positive, default=60.0, help="for how long (default 60)")
     command.add_arguments(parser)
     return parser
 

@@ -13,7 +13,7 @@ import httpx2
 from confluent_kafka import KafkaException
 from rich.console import Console
 
-from localdev import paths
+from localdev import admin, paths
 from localdev.bench import report as bench_report
 from localdev.bench.report import Table
 from localdev.chaos.harm import NotBack
@@ -31,9 +31,9 @@ MOST_TENANTS: Final = 500
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those that both take."""
     parser.add_argument("--tenants", type=tenants, metavar="N", help="how many tenants share the load (default: the profile's)")
-    parser.add_argument("--share", type=positive, default=1.0, metavar="X", help="of the profile's rates, for instance 0.5 (default 1)")
+    parser.add_argument("--share", type=admin.positive, default=1.0, metavar="X", help="of the profile's rates, for instance 0.5 (default 1)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="where report.md, report.json and the plots go (default: load/<profile> in .local)")
-    parser.add_argument("--patience", type=positive, default=120.0, help="seconds without progress until something counts as lost (default 120)")
+    parser.add_argument("--patience", type=admin.positive, default=120.0, help="seconds without progress until something counts as lost (default 120)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md too")
 
 
@@ -78,14 +78,6 @@ def _tell(console: Console, found: Sequence[Verdict]) -> int:
     if not failed:
         console.print("All verdicts hold.")
     return 1 if failed else 0
-
-
-def positive(text: str) -> float:
-    """An argument that is a number above 0."""
-    value = float(text)
-    if not 0 < value < 100_000:
-        raise argparse.ArgumentTypeError("more than 0, and less than 100,000")
-    return value
 
 
 def tenants(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from localdev.backends import tempo
 from localdev.chaos.load import METRIC, SPANS_PER_TRACE, Run
 from localdev.load.generator import GivenUp, deliver, session
 from localdev.load.profiles import LOGS, SAMPLES, SPANS
@@ -120,8 +121,7 @@ class Probes:
         found: set[int] = set()
         for trace in {min(pending) // SPANS_PER_TRACE, max(pending) // SPANS_PER_TRACE}:
             answer = await self._get(http, f"/tempo/api/traces/{self._run.trace_id(trace).hex()}", {})
-            scopes = [scope for batch in answer["batches"] for scope in batch.get("scopeSpans") or batch["instrumentationLibrarySpans"]]  # Tempo 1.5's name
-            found |= {int(span["name"]) for scope in scopes for span in scope["spans"]}
+            found |= {int(span["name"]) for span in tempo.spans(answer)}
         return found
 
     async def _get(self, http: aiohttp.ClientSession, path: str, asked: Mapping[str, str]) -> Any:
