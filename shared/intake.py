@@ -134,7 +134,8 @@ class Intake:
         except Later:
             self._resent.remember(record.tenant_id, record.value, record.id)
             raise
-        self._resent.forget(record.tenant_id, record.value)
+        if known:
+            self._resent.forget(record.tenant_id, record.value)
 
 
 @asynccontextmanager
