@@ -7,12 +7,13 @@ without it the file's. Prometheus takes what is 72 hours late, so more is for th
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+import stamina
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
     AlterConfigOpType,
@@ -29,6 +30,7 @@ from localdev.rows import rows
 from shared import contract
 
 _SECONDS = 15.0
+_LEADER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def bootstrap_servers() -> str:
 
 
 def create(servers: str = "", *, replication: int = 1, retention_hours: int | None = None) -> None:
-    """Create what is missing, add partitions, set the configuration. Without `servers` on this machine. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": servers or bootstrap_servers()})
+    """Create what is missing, add partitions, set the configuration, wait until all can be used. Without `servers` on this machine. Raises KafkaException."""
+    servers = servers or bootstrap_servers()
+    admin = AdminClient({"bootstrap.servers": servers})
     topics = [_kept_for(topic, retention_hours) for topic in declared()]
     existing = {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=_SECONDS).topics.items()}
     new = [NewTopic(topic.name, topic.partitions, replication, config=dict(topic.config)) for topic in topics if topic.name not in existing]
@@ -65,6 +68,20 @@ def create(servers: str = "", *, replication: int = 1, retention_hours: int | No
         _finish(admin.create_partitions(grown, request_timeout=_SECONDS))
     if kept:
         _finish(admin.incremental_alter_configs(kept, request_timeout=_SECONDS))
+    _await_leaders(servers, topics)
+
+
+def _await_leaders(servers: str, topics: Iterable[Topic]) -> None:
+    """A broker says yes to a new partition a moment before the partition has a leader; who reads it then gets an error."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "topics", "enable.auto.commit": False})  # no group is joined: nothing is subscribed
+    partitions = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    try:
+        for attempt in stamina.retry_context(on=KafkaException, attempts=None, timeout=_LEADER_SECONDS, wait_initial=0.05, wait_max=0.5):
+            with attempt:
+                for partition in partitions:
+                    consumer.get_watermark_offsets(partition, timeout=_SECONDS)
+    finally:
+        consumer.close()
 
 
 def _kept_for(topic: Topic, hours: int | None) -> Topic:

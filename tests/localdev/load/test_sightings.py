@@ -17,7 +17,7 @@ def publish(producer: Producer, trace: str, topic: str = Topic.LOGS) -> None:
 
 def test_records_are_seen_from_now_on(kafka: str) -> None:
     producer = Producer({"bootstrap.servers": kafka})
-    for topic in (Topic.LOGS, Topic.TRACES):  # and each has a leader, which a broker that has just started says a little later
+    for topic in (Topic.LOGS, Topic.TRACES):
         publish(producer, "a" * 32, topic)
     with Sightings(kafka, [Topic.LOGS, Topic.TRACES]) as sightings:
         began = time.time()
