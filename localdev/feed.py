@@ -17,9 +17,9 @@ from localdev.admin import Failure
 from localdev.functions import Function
 from localdev.trigger import policy
 from shared import replay, tokens
+from shared.backend import Backend
 from shared.errors import Later
 from shared.replay import Outcome
-from shared.upstream import Upstream
 
 PATIENCE_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 60.0
@@ -32,13 +32,13 @@ class Feeder:
         self._name = function.name
         self._pause = 1 / rate if rate else 0.0
         self._next = 0.0
-        self._upstream = Upstream(where.sink_url(function), _REQUEST_SECONDS)
+        self._backend = Backend(where.sink_url(function), _REQUEST_SECONDS)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._upstream.__aexit__()
+        await self._backend.__aexit__()
 
     async def send(self, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Raises Failure when the function can't say yes or no within a minute."""
@@ -46,7 +46,7 @@ class Feeder:
         until, retry = monotonic() + PATIENCE_SECONDS, 0
         while True:
             try:
-                return await replay.ask(self._upstream, headers, body)
+                return await replay.ask(self._backend, headers, body)
             except Later as later:
                 if monotonic() > until:
                     again = "Run the same command again when it does: what it has taken already adds nothing."

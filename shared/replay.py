@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared import dead_letters
+from shared.backend import Backend
 from shared.dead_letters import Letter, Place
 from shared.delivery import DEAD_HEADER, REASON_HEADER, Died
 from shared.errors import Later
 from shared.object_store import Missing, ObjectStore
-from shared.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ Send = Callable[[Mapping[str, str], bytes], Awaitable[Outcome]]
 """An event's headers and body to a sink."""
 
 
-async def ask(sink: Upstream, headers: Mapping[str, str], body: bytes) -> Outcome:
+async def ask(sink: Backend, headers: Mapping[str, str], body: bytes) -> Outcome:
     """Send an event as a trigger does. Raises Later when the sink says neither yes nor no.
 
     Stricter than a trigger, since letters are deleted by the answer: a page that says 200 to everybody, or a gateway's 403, is no sink's word.

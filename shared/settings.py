@@ -6,8 +6,9 @@ A function composes the parts that it needs; a wrong or missing value ends the s
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
@@ -27,6 +28,19 @@ Taking = Annotated[Switch, BeforeValidator(_one_of(Flag.INGEST))]
 """Default of an ingest function's flag."""
 Writing = Annotated[Switch, BeforeValidator(_one_of(Flag.SINK_LOKI))]
 """Default of a sink's flag, whichever."""
+
+
+def _url(value: str) -> str:
+    where = urlsplit(value)
+    if value and (where.scheme not in {"http", "https"} or not where.hostname):
+        raise ValueError("a URL with http:// or https:// and a host is allowed")  # its value isn't shown: it may have a password
+    where.port  # noqa: B018 raises ValueError when it is none
+    return value
+
+
+MaybeUrl = Annotated[str, AfterValidator(_url)]
+"""A URL, or empty."""
+Url = Annotated[str, Field(min_length=1), AfterValidator(_url)]
 
 
 def faults(error: ValidationError) -> str:
@@ -85,7 +99,7 @@ class Settings(BaseSettings):
     """The image's."""
     memory_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
     """Bodies that one process holds at a time, as they came and decompressed; over it requests are told to come again."""
-    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_endpoint: MaybeUrl = ""
     """Where spans of our own go, by OTLP/HTTP: usually this pipeline itself. Empty: none are made."""
     otel_exporter_otlp_headers: SecretStr = SecretStr("")
     """With the token of the platform's own tenant, as OpenTelemetry has it: `authorization=Bearer%20obs_…`."""
@@ -147,11 +161,11 @@ class Sessions(Database):
     """The same of tails."""
     read_days: float = Field(default=31.0, gt=0)
     """Longest time range of one read."""
-    loki_url: str
-    prom_label_proxy_url: str
-    tempo_url: str
-    opensearch_url: str
-    operations_prometheus_url: str = ""
+    loki_url: Url
+    prom_label_proxy_url: Url
+    tempo_url: Url
+    opensearch_url: Url
+    operations_prometheus_url: MaybeUrl = ""
     """The Prometheus that scrapes the pipeline itself, for that view; it is not the customers' store."""
 
 
@@ -168,21 +182,21 @@ class Sink(Broker, Switched):
 class LokiSink(Sink):
     """Loki."""
 
-    loki_url: str
+    loki_url: Url
     loki_writes: Writing = Switch.ON
 
 
 class OpenSearchSink(Sink):
     """OpenSearch."""
 
-    opensearch_url: str
+    opensearch_url: Url
     opensearch_writes: Writing = Switch.ON
 
 
 class OpenSearchSetup(Settings):
     """OpenSearch's set-up; ages in days, counted from the end of an index's period."""
 
-    opensearch_url: str
+    opensearch_url: Url
     opensearch_warm_days: int = Field(default=8, ge=1)
     """Later than the oldest records that ingest takes (7 days): what is merged should be complete."""
     opensearch_delete_days: int = Field(default=30, ge=2)
@@ -199,7 +213,7 @@ class OpenSearchSetup(Settings):
 class PrometheusSink(Sink):
     """Prometheus, or whoever else takes remote_write and OTLP."""
 
-    prometheus_url: str
+    prometheus_url: Url
     prometheus_writes: Writing = Switch.ON
 
 
@@ -211,7 +225,7 @@ class TempoSink(Sink):
     tempo_wal_seconds: float = Field(default=0.0, ge=0, le=10)
     """How long after its yes a single Tempo has the spans in its log, flush checks and a margin: only then is an event answered. 0: not waited for,
     where several ingesters have each span."""
-    tempo_url: str = ""
+    tempo_url: MaybeUrl = ""
     """Needed when that is waited for: Tempo's HTTP, for `/metrics`."""
 
     @model_validator(mode="after")
@@ -225,7 +239,7 @@ class ObjectStore(Settings):
     """S3, or what speaks its protocol: the dead letters and the archive, in one bucket."""
 
     s3_bucket: str
-    s3_endpoint_url: str = ""
+    s3_endpoint_url: MaybeUrl = ""
     """Empty: Amazon's own."""
     s3_timeout_seconds: float = Field(default=5.0, gt=0)
     aws_region: str = "us-east-1"
@@ -237,7 +251,7 @@ class ObjectStore(Settings):
 class SinkUrls(Settings):
     """Whoever calls sinks by their names."""
 
-    sink_urls: dict[str, str] | Annotated[str, Field(pattern=r"^https?://.*\{sink\}")]
+    sink_urls: dict[str, Url] | Annotated[str, Field(pattern=r"^https?://.*\{sink\}")]
     """JSON, `{"sink_loki": "http://…"}`, or one for all in which `{sink}` stands for the name with hyphens: `http://{sink}.telemetry.svc.cluster.local`."""
 
     def sink_url(self, sink: str) -> str:

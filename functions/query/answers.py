@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.query.routes import Backend, backend_of, path_of
+from functions.query.upstream import Slow
 from shared.contract import JSON, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
-from shared.upstream import Slow
 
 SECURITY_HEADERS: Final = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'",

@@ -22,6 +22,7 @@ from functions.query.static import Page
 from functions.query.tail import Tails
 from functions.query.throttle import Throttle
 from functions.query.tokens import Tokens
+from functions.query.upstream import Declined, Upstream
 from functions.query.usage import OwnUsage
 from functions.query.users import Users
 from shared.auth import Authenticator, token_of
@@ -30,7 +31,6 @@ from shared.errors import Refused
 from shared.runtime import Function
 from shared.settings import Sessions as Settings
 from shared.telemetry import logs, tracing
-from shared.upstream import Declined, Upstream
 from shared.usage import Usage
 
 

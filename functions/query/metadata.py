@@ -14,9 +14,9 @@ from starlette.responses import Response
 from functions.query import answers, parameters, relay
 from functions.query.reads import Reads
 from functions.query.routes import METADATA
+from functions.query.upstream import Upstream
 from shared.contract import JSON, Reason
 from shared.errors import Refused
-from shared.upstream import Upstream
 
 MOST_NAMES = 10_000
 _NAMES = "/api/v1/label/__name__/values"

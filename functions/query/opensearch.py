@@ -17,10 +17,10 @@ from starlette.responses import Response
 
 from functions.query import answers, parameters, search_answer, search_request
 from functions.query.relay import tenant_uuid
+from functions.query.upstream import Slow, TooLarge, Upstream
 from shared.contract import JSON, LOGS_INDEX, QUERY_PREFIX, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
-from shared.upstream import Slow, TooLarge, Upstream
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,10 @@ from starlette.responses import Response
 
 from functions.query import answers
 from functions.query.session import Sessions
+from functions.query.upstream import Upstream
 from shared.contract import JSON, QUERY_PREFIX, Reason
 from shared.errors import Later, Refused
 from shared.settings import Sessions as Settings
-from shared.upstream import Upstream
 
 log = logging.getLogger(__name__)
 

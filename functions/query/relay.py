@@ -22,10 +22,10 @@ from functions.query import bounds, parameters
 from functions.query.answers import DATA_HEADERS
 from functions.query.reads import RETRY_SECONDS, Reads
 from functions.query.routes import CONFINED_BY, Backend, Route
+from functions.query.upstream import Slow, Upstream
 from shared.contract import JSON, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
-from shared.upstream import Slow, Upstream
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from starlette.websockets import WebSocket
 from functions.query import relay
 from functions.query.reads import Reads
 from functions.query.routes import TAIL
+from functions.query.upstream import Upstream
 from shared.errors import Later, Refused
-from shared.upstream import Upstream
 
 log = logging.getLogger(__name__)
 

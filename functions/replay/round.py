@@ -13,6 +13,7 @@ from typing import Final
 
 from functions.replay.queue import Queue
 from shared import dead_letters
+from shared.backend import Backend
 from shared.dead_letters import Place
 from shared.errors import Later
 from shared.object_store import Missing, ObjectStore
@@ -20,7 +21,6 @@ from shared.replay import Became, Send, ask, move, read, replay
 from shared.settings import Replay
 from shared.telemetry import metrics
 from shared.turns import turns
-from shared.upstream import Upstream
 
 AT_ONCE: Final = 4
 """As many as a trigger delivers of a partition."""
@@ -50,7 +50,7 @@ class Round:
             log.error("%d letters wait for %s, and SINK_URLS doesn't say where it is", len(self.queue.left), self.queue.sink)
             return
         try:
-            async with Upstream(url, self._settings.replay_timeout_seconds) as sink:
+            async with Backend(url, self._settings.replay_timeout_seconds) as sink:
                 await self._all(partial(ask, sink))
         except Later as later:
             log.warning("%s: broken off: %s", self.queue.sink, later)

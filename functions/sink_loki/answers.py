@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
 from shared.contract import Reason
-from shared.upstream import Answer
+from shared.http1 import Answer
 from shared.verdict import Means, Refusal, Row, judge
 
 _INVALID: Final = frozenset({400})

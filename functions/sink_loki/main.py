@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from functions.sink_loki import answers, request
 from shared import delivery, grouping
+from shared.backend import Backend
 from shared.breaker import Breaker
 from shared.codecs import halves
 from shared.contract import NOBODY
@@ -21,7 +22,6 @@ from shared.envelope import Record
 from shared.isolation import Isolation, Way
 from shared.runtime import Function
 from shared.settings import LokiSink
-from shared.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def start() -> AsyncIterator[Needs]:
     settings = LokiSink()
     async with (
         delivery.opened("sink_loki", settings, settings.loki_writes) as deliveries,
-        Upstream(settings.loki_url, settings.backend_timeout_seconds) as loki,
+        Backend(settings.loki_url, settings.backend_timeout_seconds) as loki,
     ):
         breaker = Breaker("loki")
         push = partial(_push, loki, breaker)
@@ -73,7 +73,7 @@ async def store(needs: Needs, record: Record) -> Died:
     return await needs.isolation.run(record, way)
 
 
-async def _push(loki: Upstream, breaker: Breaker, tenant_id: str, part: bytes) -> None:
+async def _push(loki: Backend, breaker: Breaker, tenant_id: str, part: bytes) -> None:
     with breaker.closed():
         answers.check(await loki.post(request.PATH, part, request.headers(tenant_id)))
 

@@ -19,11 +19,11 @@ from opensearchpy.exceptions import OpenSearchException, TransportError
 from functions.sink_opensearch import answers, request, template
 from functions.sink_opensearch.answers import Item
 from functions.sink_opensearch.documents import Document
+from shared.backend import Backend
 from shared.breaker import Breaker
 from shared.errors import Later, Never, Trouble
 from shared.grouping import Group
 from shared.telemetry import metrics
-from shared.upstream import Upstream
 from shared.verdict import Means, Refusal
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ T = TypeVar("T")
 class Bulk:
     """OpenSearch, as far as a sink writes to it."""
 
-    def __init__(self, upstream: Upstream, client: AsyncOpenSearch, breaker: Breaker, timeout: float) -> None:
-        """`timeout`: the upstream's. `client` puts the template; for bulk requests it would cost as much as all else that a small event takes."""
-        self._upstream = upstream
+    def __init__(self, backend: Backend, client: AsyncOpenSearch, breaker: Breaker, timeout: float) -> None:
+        """`timeout`: the backend's. `client` puts the template; for bulk requests it would cost as much as all else that a small event takes."""
+        self._backend = backend
         self._path = request.path(timeout)
         self._client = client
         self._breaker = breaker
@@ -150,7 +150,7 @@ class Bulk:
             return [*await self._send(chunk[:middle]), *await self._send(chunk[middle:])]
 
     async def _ask(self, chunk: Sequence[Document]) -> list[Item]:
-        answer = await self._upstream.post(self._path, request.body(chunk), request.HEADERS)
+        answer = await self._backend.post(self._path, request.body(chunk), request.HEADERS)
         if answer.status == HTTPStatus.OK and answer.body == answers.all_created(len(chunk)):
             return [answers.ALL_RIGHT] * len(chunk)
         answers.failed(answer.status, answer.text)

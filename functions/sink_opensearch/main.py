@@ -20,13 +20,13 @@ from functions.sink_opensearch.bulk import Bulk
 from functions.sink_opensearch.documents import alone, documents, part_of
 from functions.sink_opensearch.progress import Unfinished
 from shared import delivery
+from shared.backend import Backend
 from shared.breaker import Breaker
 from shared.delivery import Delivery, Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Never
 from shared.runtime import Function
 from shared.settings import OpenSearchSink
-from shared.upstream import Upstream
 
 MOST_SECONDS: Final = 20.0
 """How long one delivery works on a batch; a trigger waits for 30 s and more."""
@@ -50,7 +50,7 @@ async def start() -> AsyncIterator[Needs]:
     seconds = settings.backend_timeout_seconds
     async with (
         delivery.opened("sink_opensearch", settings, settings.opensearch_writes) as deliveries,
-        Upstream(settings.opensearch_url, seconds) as opensearch,
+        Backend(settings.opensearch_url, seconds) as opensearch,
         AsyncOpenSearch(settings.opensearch_url, max_retries=0, timeout=seconds) as client,
     ):
         yield Needs(deliveries, Bulk(opensearch, client, Breaker("opensearch"), seconds), Unfinished())

@@ -16,12 +16,12 @@ storage/remote/write_handler.go, write_otlp_handler.go, otlptranslator; model/hi
 from typing import Final
 
 from shared.contract import Reason
-from shared.upstream import Answer
+from shared.http1 import Answer
 from shared.verdict import Means, Refusal, Row, judge
 
 _REFUSED: Final = frozenset({400, 500})
 
-WRITTEN: Final = "X-Prometheus-Remote-Write-Samples-Written"
+WRITTEN: Final = "x-prometheus-remote-write-samples-written"
 
 _INVALID: Final = (
     "invalid temporality and type combination",

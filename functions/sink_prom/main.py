@@ -14,13 +14,13 @@ from starlette.responses import Response
 from functions.sink_prom import request
 from functions.sink_prom.receiver import Receiver
 from shared import delivery, grouping
+from shared.backend import Backend
 from shared.contract import NOBODY, EventType
 from shared.delivery import Delivery, Died
 from shared.envelope import Record
 from shared.isolation import Isolation, Way
 from shared.runtime import Function
 from shared.settings import PrometheusSink
-from shared.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ async def start() -> AsyncIterator[Needs]:
     settings = PrometheusSink()
     async with (
         delivery.opened("sink_prom", settings, settings.prometheus_writes) as deliveries,
-        Upstream(settings.prometheus_url, settings.backend_timeout_seconds) as upstream,
+        Backend(settings.prometheus_url, settings.backend_timeout_seconds) as backend,
     ):
-        prometheus = Receiver(upstream)
+        prometheus = Receiver(backend)
         yield Needs(deliveries, Isolation(), prometheus, grouping.messages(prometheus.write))
 
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from functions.sink_prom import answers, version
 from functions.sink_prom.request import KINDS
+from shared.backend import Backend
 from shared.breaker import Breaker
 from shared.contract import EventType
-from shared.upstream import Upstream
 
 OLD_SECONDS: Final = 600.0
 """How long a receiver is taken for one that speaks 1.0 only; it may be updated meanwhile."""
@@ -20,8 +20,8 @@ OLD_SECONDS: Final = 600.0
 class Receiver:
     """Owns the knowledge of what the receiver speaks, and the breaker before it."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self.breaker = Breaker("prometheus")
         self._old_until = 0.0
 
@@ -41,7 +41,7 @@ class Receiver:
         way = KINDS[kind]
         body = way.body(part, tenant_id)  # raises Never, which is no answer of the receiver's
         with self.breaker.closed():
-            answer = await self._upstream.post(way.path, body, way.headers)
+            answer = await self._backend.post(way.path, body, way.headers)
             if kind is EventType.REMOTE_WRITE_2 and not answers.knows_2(answer):
                 return False
             answers.check(answer)

@@ -13,11 +13,9 @@ from math import ceil
 from time import monotonic
 from typing import Final
 
-import aiohttp
-
+from shared.backend import Backend
 from shared.errors import Later, Trouble
 from shared.settings import TempoSink
-from shared.upstream import Upstream
 
 Send = Callable[[bytes], Awaitable[None]]
 Through = Callable[[Send, bytes], Awaitable[None]]
@@ -37,7 +35,7 @@ async def opened(settings: TempoSink) -> AsyncIterator[Through]:
     if not settings.tempo_wal_seconds:
         yield _at_once
         return
-    async with Upstream(settings.tempo_url, ASK_SECONDS) as tempo:
+    async with Backend(settings.tempo_url, ASK_SECONDS) as tempo:
         yield Log(tempo, settings.tempo_wal_seconds).through
 
 
@@ -48,7 +46,7 @@ async def _at_once(send: Send, batch: bytes) -> None:
 class Log:
     """Tempo's write-ahead log, seen from outside. `seconds`: the age at which a yes counts."""
 
-    def __init__(self, tempo: Upstream, seconds: float) -> None:
+    def __init__(self, tempo: Backend, seconds: float) -> None:
         self._tempo = tempo
         self._seconds = seconds
         self._one_asks = asyncio.Lock()
@@ -81,8 +79,7 @@ class Log:
             return self._answer
 
     async def _ask(self) -> bytes | None:
-        with suppress(Trouble, aiohttp.ClientError, TimeoutError):
-            async with asyncio.timeout(ASK_SECONDS), await self._tempo.open("GET", "/metrics", {"accept-encoding": "identity"}) as answer:
-                found = _process(await answer.read())
-                return found and found[1]
+        with suppress(Trouble):
+            found = _process((await self._tempo.get("/metrics")).body)
+            return found and found[1]
         return None

@@ -19,12 +19,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from starlette.requests import Request
 
 from functions.query import opensearch as reader
+from functions.query.upstream import Upstream
 from functions.sink_opensearch import answers, request
 from functions.sink_opensearch.documents import documents
 from localdev.paths import ROOT
 from shared.contract import EventType, Period
 from shared.errors import Later
-from shared.upstream import Upstream
 from tests import batches
 from tests.conftest import Stack
 from tests.contract.conftest import Rig

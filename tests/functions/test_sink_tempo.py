@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 from functions.sink_tempo import main
 from functions.sink_tempo.answers import ANSWERS
 from functions.sink_tempo.wal import Log
+from shared.backend import Backend
 from shared.breaker import FAILURES
 from shared.contract import EventType
 from shared.settings import TempoSink
-from shared.upstream import Upstream
 from tests import batches, waiting
 from tests.backends import GrpcBackend, HttpBackend, Says
 from tests.edges import Broker
@@ -190,16 +190,16 @@ def test_breaker_opens_though_tempo_cannot_be_asked(waits: TestClient, tempo: Gr
 
 async def test_many_share_a_check(http: HttpBackend) -> None:
     """Two before the pushes, since the first of them began too early for the others, and then one for each moment at which some are due."""
-    async with Upstream(http.url, 5.0) as upstream:
-        log = Log(upstream, 0.4)
+    async with Backend(http.url, 5.0) as backend:
+        log = Log(backend, 0.4)
         await asyncio.gather(*(log.through(push, b"") for _ in range(200)))
     assert len(http.asked) < 10
 
 
 async def test_who_is_gone_leaves_the_check_to_the_others(http: HttpBackend) -> None:
     """Cancelled while it asks for all."""
-    async with Upstream(http.url, 5.0) as upstream:
-        log = Log(upstream, 0.1)
+    async with Backend(http.url, 5.0) as backend:
+        log = Log(backend, 0.1)
         await log.through(push, b"")
         http.open.clear()
         gone = asyncio.create_task(log.through(push, b""))

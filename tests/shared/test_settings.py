@@ -67,6 +67,9 @@ def test_settings_that_contradict_each_other_are_told(monkeypatch: pytest.Monkey
     assert faults(raised.value) == "OPENSEARCH_WARM_DAYS must be less than OPENSEARCH_DELETE_DAYS"
 
 
+A_URL = "a URL with http:// or https:// and a host is allowed"
+
+
 @pytest.mark.parametrize(
     ("module", "wrong", "told"),
     [
@@ -77,9 +80,12 @@ def test_settings_that_contradict_each_other_are_told(monkeypatch: pytest.Monkey
         ("functions.ingest_otlp_grpc.main", {"INGEST": "maybe"}, "INGEST: 'maybe' is none of on, off"),
         (
             "functions.sink_opensearch.setup",
-            {"OPENSEARCH_URL": "x", "OPENSEARCH_DELETE_DAYS": "0"},
+            {"OPENSEARCH_URL": "http://x", "OPENSEARCH_DELETE_DAYS": "0"},
             "OPENSEARCH_DELETE_DAYS: '0': Input should be greater than or equal to 2",
         ),
+        *(("functions.sink_loki.main:app", {"LOKI_URL": url}, f"LOKI_URL: {A_URL}") for url in ("loki:3100", "http://:3100", "tcp://loki")),
+        ("functions.sink_loki.main:app", {"LOKI_URL": "http://loki:many"}, "LOKI_URL: Port could not be cast to integer value as 'many'"),
+        ("functions.sink_loki.main:app", {"LOKI_URL": ""}, "LOKI_URL: String should have at least 1 character"),
     ],
 )
 def test_process_ends_and_says_why_without_a_trace(module: str, wrong: dict[str, str], told: str) -> None:
