@@ -64,13 +64,15 @@ class Group(Generic[Key, Item, Result]):
 
     def _go_on(self, key: Key) -> None:
         """Send what has gathered; with nothing there, the key is free."""
-        queue, items, size = self._waiting[key], list[Waiting[Item, Result]](), 0
-        while queue and (not items or size + self._size(queue[0][0]) <= MOST_BYTES):
-            items.append(queue.popleft())
-            size += self._size(items[-1][0])
-        if not items:
+        queue = self._waiting[key]
+        if not queue:
             del self._waiting[key]
             return
+        items = [queue.popleft()]
+        size = self._size(items[0][0])
+        while queue and size + self._size(queue[0][0]) <= MOST_BYTES:
+            items.append(queue.popleft())
+            size += self._size(items[-1][0])
         task = asyncio.get_running_loop().create_task(self._run(key, items), context=tracing.together([span for _, _, span in items]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
