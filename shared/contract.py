@@ -109,7 +109,6 @@ class Reason(StrEnum):
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
     SWITCHED_OFF = "switched_off"
-    INTERNAL = "internal"
     NOT_AN_EVENT = "not_an_event"
     OUT_OF_WINDOW = "out_of_window"
     OUT_OF_ORDER = "out_of_order"
