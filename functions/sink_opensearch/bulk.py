@@ -1,9 +1,11 @@
 """Documents → OpenSearch: puts the index template first, repeats only the documents that OpenSearch was too busy for, reads every item of every answer.
 
 Events that are under way at the same time share bulk requests (`shared.grouping`), whoever's they are: each document names its own index, and each event gets
-the items of its own documents, in order. Documents for an index that OpenSearch was lately in trouble with go alone until one is stored: others don't wait for
-it twice. The template is put before the first request, and again after each failure: an OpenSearch that comes back may have come back empty, and an index made
-without the template would guess its mapping from customers' data.
+the items of its own documents, in order. Two kinds of documents go alone, so that others don't wait for them: those for an index that OpenSearch was lately in
+trouble with, until one is stored; and, a few at a time, those for an index that this process has not seen yet. It may have to be made, which takes OpenSearch a
+tenth of a second and more, one after the other, and with the first minute of a day every tenant wants one. The template is put before the first request, and
+again after each failure: an OpenSearch that comes back may have come back empty, and an index made without the template would guess its mapping from customers'
+data.
 """
 
 import asyncio
@@ -32,6 +34,10 @@ PAUSES: Final = (0.1, 0.4, 1.6)
 """Seconds before each repetition for documents that OpenSearch was too busy for; then the trigger repeats the batch."""
 LANES: Final = 2
 """Shared requests under way at a time; a chunk that is too large for company is a request of its own beside them."""
+NEW_AT_ONCE: Final = 4
+"""Requests under way at a time for indices that may have to be made: as many as OpenSearch can make within a request's time, however slow it is."""
+MOST_KNOWN: Final = 20_000
+"""Indices that are remembered as being there. With more of them it begins again: each costs a request of its own then."""
 MOST_TROUBLED: Final = 1000
 """Indices that are remembered as being in trouble. With more of them it is OpenSearch that is in trouble, and it begins again."""
 
@@ -51,6 +57,8 @@ class Bulk:
         self._preparing = asyncio.Lock()
         self._together: Group[int, Sequence[Document], Sequence[Item]] = Group(self._send_all, request.size)
         self._troubled: set[str] = set()
+        self._known: set[str] = set()
+        self._new = asyncio.Semaphore(NEW_AT_ONCE)
 
     async def store(self, chunk: Sequence[Document]) -> list[tuple[Document, Never]]:
         """Store documents; returns those that OpenSearch won't ever take. Raises Later.
@@ -103,13 +111,21 @@ class Bulk:
     async def _items(self, chunk: Sequence[Document]) -> Sequence[Item]:
         """What OpenSearch says of each document. Raises Later."""
         indices = {document.index for document in chunk}
-        alone = not indices.isdisjoint(self._troubled)
         try:
-            items = await (self._send(chunk) if alone else self._together.do(min(range(LANES), key=self._together.load), chunk))
+            if not indices.isdisjoint(self._troubled):
+                items: Sequence[Item] = await self._send(chunk)
+            elif not indices <= self._known:
+                async with self._new:
+                    items = await self._send(chunk)
+            else:
+                items = await self._together.do(min(range(LANES), key=self._together.load), chunk)
         except Trouble:
             self._remember(indices)
             raise
         self._troubled -= indices
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known |= indices
         return items
 
     def _remember(self, indices: Set[str]) -> None:

@@ -681,6 +681,51 @@ def test_index_in_trouble_goes_alone(one_lane: None, client: TestClient, backend
     assert not needs.bulk._troubled
 
 
+def test_new_indices_are_made_a_few_at_a_time(client: TestClient, backend: HttpBackend, items: Items) -> None:
+    """As with the first minute of a day: else OpenSearch would make them all in one request's time, and nobody's documents got through meanwhile."""
+    most, now, lock = 0, 0, threading.Lock()
+    enough = threading.Event()
+
+    def answer(asked: Asked) -> Says:
+        nonlocal most, now
+        if not asked.path.startswith("/_bulk") or b"known" in asked.body:
+            return items(asked)
+        with lock:
+            now += 1
+            most = max(most, now)
+        if now == bulk.NEW_AT_ONCE:
+            enough.set()
+        enough.wait(10)
+        with lock:
+            now -= 1
+        return items(asked)
+
+    assert deliver(client, of(batches.logs("known"))) == 204
+    backend.answer = answer
+    tomorrow = [of(batches.logs("new", at=AT + day * 86_400 * 10**9)) for day in range(1, 2 * bulk.NEW_AT_ONCE)]
+    backend.reached.clear()
+    with ThreadPoolExecutor(len(tomorrow)) as pool:
+        made = [pool.submit(deliver, client, record) for record in tomorrow]
+        assert backend.reached.wait(10)
+        assert deliver(client, of(batches.logs("known"))) == 204
+        assert {one.result(10) for one in made} == {204}
+    assert most == bulk.NEW_AT_ONCE
+    bulks = [bulk_actions([asked]) for asked in backend.asked if asked.path.startswith("/_bulk")]
+    assert [len(actions) for actions in bulks] == [1] * (2 + len(tomorrow))
+
+
+def test_known_indices_are_not_remembered_without_end(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named by customers' data: tenant and date."""
+    monkeypatch.setattr(bulk, "MOST_KNOWN", 3)
+    needs = main.function._needs
+    assert needs is not None
+    sizes = []
+    for day in range(8):
+        assert deliver(client, of(batches.logs("a", at=AT + day * 86_400 * 10**9))) == 204
+        sizes.append(len(needs.bulk._known))
+    assert max(sizes) == 3
+
+
 def test_indices_in_trouble_are_not_remembered_without_end(client: TestClient, backend: HttpBackend, items: Items, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are named by customers' data: tenant and date."""
     monkeypatch.setattr(bulk, "MOST_TROUBLED", 3)
