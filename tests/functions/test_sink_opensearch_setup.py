@@ -97,7 +97,7 @@ def test_changed_age_reaches_policies_and_their_indices(opensearch: OpenSearch, 
 @pytest.mark.parametrize("period", Period)
 def test_policy_of_each_period_finds_its_indices(period: Period) -> None:
     """Among those whose pattern fits, the policy with the highest priority is the period's."""
-    settings = OpenSearchSetup(opensearch_url="x", opensearch_warm_nodes="temp=warm")
+    settings = OpenSearchSetup(opensearch_url="http://x", opensearch_warm_nodes="temp=warm")
     templates = {other: ism.policy(other, settings)["policy"]["ism_template"][0] for other in Period}
     assert len({one["priority"] for one in templates.values()}) == 3
     name = f"{TENANT}-{indices.suffix(period, 20_000)}"
@@ -123,7 +123,7 @@ def test_refusal_fails_the_step(opensearch: OpenSearch, backend: HttpBackend, an
 def test_ages_must_be_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENSEARCH_WARM_DAYS", "30")
     with pytest.raises(ValueError, match="OPENSEARCH_WARM_DAYS"):
-        OpenSearchSetup(opensearch_url="x")
+        OpenSearchSetup(opensearch_url="http://x")
 
 
 def test_only_old_indices_of_ours_are_pruned(opensearch: OpenSearch) -> None:
