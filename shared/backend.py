@@ -27,7 +27,8 @@ class Backend:
         self._path = where.path.rstrip("/")
         self._standing = f"host: {host}\r\nuser-agent: obstack"
         if user:
-            self._standing += f"\r\nauthorization: Basic {b64encode(unquote(user).encode()).decode()}"
+            known_as = unquote(user if ":" in user else f"{user}:")
+            self._standing += f"\r\nauthorization: Basic {b64encode(known_as.encode()).decode()}"
         self._timeout = timeout
         self._connections = Connections(where, connections)
 

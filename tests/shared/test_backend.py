@@ -456,14 +456,15 @@ def test_header_of_two_lines_is_not_sent(value: str) -> None:
     asyncio.run(main())
 
 
-def test_password_in_a_url_is_used_and_not_told() -> None:
+@pytest.mark.parametrize(("user", "sent"), [("obstack:s3%40cret", "obstack:s3@cret"), ("obstack", "obstack:")])
+def test_password_in_a_url_is_used_and_not_told(user: str, sent: str) -> None:
     """As an OpenSearch may have it."""
 
     async def main() -> None:
         with HttpBackend() as there:
-            async with Backend(there.url.replace("//", "//obstack:s3%40cret@"), 5) as backend:
+            async with Backend(there.url.replace("//", f"//{user}@"), 5) as backend:
                 assert (await backend.post("/", b"", {})).status == 204
-            assert there.asked[0].headers["authorization"] == f"Basic {b64encode(b'obstack:s3@cret').decode()}"
+            assert there.asked[0].headers["authorization"] == f"Basic {b64encode(sent.encode()).decode()}"
             assert "@" not in there.asked[0].headers["host"]
         async with Backend("http://obstack:s3cret@127.0.0.1:1", 5) as away:
             with pytest.raises(Trouble) as told:
