@@ -34,8 +34,9 @@ PAUSES: Final = (0.1, 0.4, 1.6)
 """Seconds before each repetition for documents that OpenSearch was too busy for; then the trigger repeats the batch."""
 LANES: Final = 2
 """Shared requests under way at a time; a chunk that is too large for company is a request of its own beside them."""
-NEW_AT_ONCE: Final = 4
-"""Requests under way at a time for indices that may have to be made: as many as OpenSearch can make within a request's time, however slow it is."""
+NEW_AT_ONCE: Final = 8
+"""Requests under way at a time for indices that may have to be made: few enough for each to be made in a request's time, and as many as
+OpenSearch may make in one go (docs/decisions/0012)."""
 MOST_KNOWN: Final = 20_000
 """Indices that are remembered as being there. With more of them it begins again: each costs a request of its own then."""
 MOST_TROUBLED: Final = 1000
