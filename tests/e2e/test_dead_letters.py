@@ -55,7 +55,7 @@ class Tenant:
             with urlopen(request) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except HTTPError as error:
-            if error.code == 404:
+            if error.code in {404, 503}:  # it isn't there, or is being made at this moment
                 return None
             raise
 
