@@ -145,7 +145,7 @@ class _Connection(asyncio.Protocol):
         """Of asyncio's."""
         if error is None and self._to_the_end:
             self.on_message_complete()
-        self._fail(Dropped(f"{type(error).__name__}" if error else "closed"))
+        self._fail(Dropped(type(error).__name__ if error else "closed"))
         self.usable = False
         del self._parser  # it knows this object, and this object it
 

@@ -7,9 +7,9 @@ from yarl import URL
 
 from shared import memory
 from shared.errors import Trouble
+from shared.http1 import CONNECT_SECONDS
 from shared.telemetry import tracing
 
-CONNECT_SECONDS = 2.0
 PING_SECONDS = 20.0
 
 

@@ -55,14 +55,19 @@ class Tenant:
             with urlopen(request) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except HTTPError as error:
-            if error.code in {404, 503}:  # it isn't there, or is being made at this moment
+            if error.code == 404:
                 return None
             raise
 
     def seen(self) -> list[str]:
         """Bodies of all documents, each as often as it is there."""
-        self.ask("POST", "/_refresh")
-        found = self.ask("GET", "/_search?size=1000")
+        try:
+            self.ask("POST", "/_refresh")
+            found = self.ask("GET", "/_search?size=1000")
+        except HTTPError as error:
+            if error.code != 503:  # so for the moment in which the index is made: nothing is to be seen yet
+                raise
+            return []
         return sorted(str(hit["_source"]["body"]) for hit in found["hits"]["hits"]) if found else []
 
     def objects(self, prefix: str) -> list[str]:
