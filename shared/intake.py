@@ -15,12 +15,10 @@ from shared.auth import Authenticator
 from shared.codecs.otlp import Checked
 from shared.codecs.split import split
 from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Flag, Reason, Scope, Source, Switch, Topic
-from shared.envelope import Record
 from shared.errors import Later, Refused
 from shared.flags import OFF_SECONDS, Flags
 from shared.limits import Limiter
 from shared.publish import Publisher
-from shared.resent import Resent
 from shared.settings import Ingest
 from shared.signals import Signal
 from shared.telemetry import metrics, requests, tracing
@@ -69,7 +67,6 @@ class Intake:
         self._limits = limits
         self._usage = usage
         self._topics = topics
-        self._resent = Resent()
 
     async def tenant(self, headers: Mapping[str, str], scope: Scope, signal: str = "") -> Tenant:
         """Whose request it is. Raises Refused (401, 403), Later; that also while ingest is switched off: the client keeps what it has."""
@@ -117,25 +114,16 @@ class Intake:
             carried = tracing.carried(batch.traceparent)
             records = [envelope.new(tenant, batch.kind, batch.source, batch.topic, part, key=key, traceparent=carried) for part in batch.parts]
             if len(records) == 1:
-                await self._publish(records[0])
+                await self._topics.publish(records[0])
             else:
-                await asyncio.gather(*map(self._publish, records))
+                # Parts may be equal; by its number each stays a batch of its own to who goes by what is in it (sink_opensearch).
+                cut = (replace(record, extensions={"cut": str(number)}) for number, record in enumerate(records))
+                await asyncio.gather(*map(self._topics.publish, cut))
         size = sum(map(len, batch.parts))
         accepted_records, accepted_bytes = _accepted(batch.signal)
         accepted_records.inc(batch.records)
         accepted_bytes.inc(size)
         self._usage.count(tenant, batch.signal, batch.records, size)
-
-    async def _publish(self, record: Record) -> None:
-        if known := self._resent.id_of(record.tenant_id, record.value):
-            record = replace(record, id=known)
-        try:
-            await self._topics.publish(record)
-        except Later:
-            self._resent.remember(record.tenant_id, record.value, record.id)
-            raise
-        if known:
-            self._resent.forget(record.tenant_id, record.value)
 
 
 @asynccontextmanager

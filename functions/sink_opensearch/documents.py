@@ -1,4 +1,4 @@
-"""Batch of logs → documents: index by the record's own date and its index period, id by record id and place in the batch, fields as in `template.json`.
+"""Batch of logs → documents: index by the record's own date and its index period, id by batch and place in it (`identity`), fields as in `template.json`.
 
 The tenant comes from the event alone; what a customer calls tenant_id stays inside `attributes` or `resource`. Fields are read directly and JSON is written by
 orjson: 150,000 records a second, where protobuf's MessageToDict makes 20,000. Source: OpenTelemetry logs data model.
@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from functions.sink_opensearch import indices, values
+from functions.sink_opensearch import identity, indices, values
 from shared.contract import LOGS_INDEX, TENANT_LABEL
 from shared.envelope import Record
 
@@ -47,7 +47,7 @@ def documents(record: Record, request: ExportLogsServiceRequest, begin: int = 0)
 
     Equal batches give equal documents: ids and indices don't depend on when this runs.
     """
-    first, received, index = _first(record), _nanoseconds(record.time), _index_of(record)
+    id_of, received, index = identity.ids(record), _nanoseconds(record.time), _index_of(record)
     position = -1
     for resource, around, scope in _walk(request, record):
         rest, origin = _common(_scope(scope.scope)) + around, (resource, scope, position + 1)
@@ -55,9 +55,9 @@ def documents(record: Record, request: ExportLogsServiceRequest, begin: int = 0)
             position += 1
             if position < begin:
                 continue
-            at = log.time_unix_nano or log.observed_time_unix_nano or received
-            identity = f"{record.id}-{first + position}"
-            yield Document(position, index(at // _DAY), identity, orjson.dumps(_fields(log, at, identity))[:-1] + rest, origin)
+            own = log.time_unix_nano or log.observed_time_unix_nano
+            at, id_ = own or received, id_of(own, position)
+            yield Document(position, index(at // _DAY), id_, orjson.dumps(_fields(log, at, id_))[:-1] + rest, origin)
 
 
 def alone(document: Document) -> bytes:
@@ -81,12 +81,6 @@ def timestamp(nanoseconds: int) -> str:
 def part_of(record: Record, document: Document) -> str:
     """Which part of the record's batch a document is: by its place, which is its id's too."""
     return "" if "part" in record.extensions else str(document.position)
-
-
-def _first(record: Record) -> int:
-    """The place of the batch's first log record. A replayed part is one log record from somewhere in the batch, and gets the id that it had there."""
-    part = record.extensions.get("part", "")
-    return int(part) if part.isascii() and part.isdigit() else 0
 
 
 def _index_of(record: Record) -> Callable[[int], str]:
@@ -123,9 +117,9 @@ def _scope(scope: Any) -> dict[str, Any]:
     return {"scope": orjson.Fragment(orjson.dumps(fields))} if fields else {}
 
 
-def _fields(log: Any, at: int, identity: str) -> dict[str, Any]:
+def _fields(log: Any, at: int, id_: str) -> dict[str, Any]:
     """Fields of the record itself; what it doesn't say is left out."""
-    fields: dict[str, Any] = {"@timestamp": timestamp(at), "record_id": identity, "severity_number": log.severity_number, "flags": log.flags}
+    fields: dict[str, Any] = {"@timestamp": timestamp(at), "record_id": id_, "severity_number": log.severity_number, "flags": log.flags}
     if body := log.body.string_value:
         fields["body"] = body
     elif log.HasField("body"):

@@ -1,6 +1,6 @@
 """Event with a batch of logs → OpenSearch, one document a log record. 204 means that every record is there, or the dead letters have it with a reason.
 
-Source: OpenSearch's bulk API; a document's id is the record's for ever, so a redelivery adds nothing.
+Source: OpenSearch's bulk API; a document's id follows from its batch, so a batch that comes again adds nothing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from opensearchpy import AsyncOpenSearch
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.sink_opensearch import request
+from functions.sink_opensearch import identity, request
 from functions.sink_opensearch.bulk import Bulk
 from functions.sink_opensearch.documents import alone, documents, part_of
 from functions.sink_opensearch.progress import Unfinished
@@ -72,6 +72,7 @@ async def store(needs: Needs, record: Record) -> Died:
     except Never as never:
         await needs.delivery.bury(record, [Dead(record.value, never.reason, never.detail)])
         return Died.WHOLE
+    record = identity.digested(record)
     with needs.unfinished.of(record) as progress:
         try:
             async with asyncio.timeout(MOST_SECONDS):

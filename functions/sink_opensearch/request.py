@@ -72,7 +72,7 @@ def size(chunk: Sequence[Document]) -> int:
 
 def body(chunk: Sequence[Document]) -> bytes:
     """Lines of one bulk body."""
-    # Index and id are made of UUIDs, dates and numbers, which is what `shared.envelope` lets in: nothing to escape.
+    # Index and id are made of UUIDs, digests, dates and numbers, which is what `shared.envelope` and `identity` let in: nothing to escape.
     return b"".join(
         [part for document in chunk for part in (f'{{"create":{{"_index":"{document.index}","_id":"{document.id}"}}}}\n'.encode(), document.source, b"\n")]
     )

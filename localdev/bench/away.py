@@ -141,11 +141,11 @@ def records() -> dict[Topic, list[Record]]:
 
 
 def publish(batches: Mapping[Topic, Sequence[Record]], counts: Mapping[Topic, int]) -> None:
-    """So many records into each topic, with new ids; partitions by the keys, as ingest does. Raises LoadError."""
+    """So many records into each topic, each with an id and a batch of its own; partitions by the keys, as ingest does. Raises LoadError."""
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers(), "linger.ms": 5})
     for topic, count in counts.items():
-        for one in islice(cycle(batches[topic]), count):
-            producer.produce(topic, one.value, one.key, headers=envelope.kafka_headers(events.again(one)))
+        for one in map(events.again, islice(cycle(batches[topic]), count)):
+            producer.produce(topic, one.value, one.key, headers=envelope.kafka_headers(one))
             producer.poll(0)
     if producer.flush(TURN_SECONDS):
         raise LoadError("the broker doesn't take the records")

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 from typing import Self
+from uuid import uuid4
 
 from uuid_utils import uuid7
 
+from localdev.bench.bodies import INSTANCE
 from localdev.bench.load import Target
 from localdev.trigger import events
 from shared import envelope
@@ -16,17 +18,20 @@ from shared.tenant import Tenant
 def record(tenant_id: str, value: bytes, key: Key | None = None) -> Record:
     """A batch of logs, received now; its key is one of the tenant's."""
     tenant = Tenant(tenant_id, str(uuid7()), frozenset())
-    return envelope.new(tenant, EventType.LOGS, Source.OTLP, Topic.LOGS, value, key=key or envelope.key_of(tenant_id, b""))
+    return again(envelope.new(tenant, EventType.LOGS, Source.OTLP, Topic.LOGS, value, key=key or envelope.key_of(tenant_id, b"")))
 
 
 def again(one: Record) -> Record:
-    """The same batch as a record of its own."""
-    return replace(one, id=str(uuid7()))
+    """A batch like it, as a record of its own: the service's instance is another one, named as the record is."""
+    new, value = str(uuid4()), one.value
+    for old in (INSTANCE, one.id):
+        value = value.replace(old.encode(), new.encode())
+    return replace(one, id=new, value=value)
 
 
 @dataclass(frozen=True)
 class Series(Target):
-    """Requests that differ by their record's id alone, of which the first one has `identity`: what a backend has already, it would take at less cost."""
+    """Requests that differ by their record's id, in their bodies too; the given one has `identity`. What a backend has already, it would take at less cost."""
 
     identity: str = ""
     count: int = 1
@@ -45,5 +50,5 @@ class Series(Target):
     def requests(self) -> list[tuple[bytes, bytes]]:
         """Head and body of each."""
         [(head, body)] = super().requests()
-        old, new = self.identity.encode(), [str(uuid7()).encode() for _ in range(self.count)]
+        old, new = self.identity.encode(), [str(uuid4()).encode() for _ in range(self.count)]
         return [(head.replace(old, one), body.replace(old, one)) for one in new]

@@ -72,7 +72,8 @@ def _beside_ready_made(sink: Server, backend: Server, generator: Generator, size
     posted = Series.of(events.record(tenant_id, bodies.logs(size)), sink.port)
     generator.closed(sink, posted, 1, 0, at_least=1)
     hits = stored(tenant_id, size, most=size)
-    ready = Series(backend.port, BULK, _LINES, bulk_body(hits), ("bench",), (), record_id(hits[0]))
+    identity = instance(hits[0])
+    ready = Series(backend.port, BULK, _LINES, bulk_body(hits, identity), ("bench",), (), identity)
     count = max(effort.connections, round(_EVENTS[size] * effort.seconds))
     ours, theirs = list[Costed](), list[Costed]()
     for _ in range(effort.rounds + WARM_ROUNDS):
@@ -107,15 +108,21 @@ def stored(tenant_id: str, count: int, most: int = 0) -> list[Mapping[str, Any]]
     return sorted(found["hits"], key=lambda hit: int(hit["_id"].rpartition("-")[2]))
 
 
-def record_id(hit: Mapping[str, Any]) -> str:
-    """Of the record that a document came from: `<record's id>-<place>` is the document's."""
-    return str(hit["_id"]).rpartition("-")[0]
+def instance(hit: Mapping[str, Any]) -> str:
+    """Of the service that a document came from."""
+    return str(hit["_source"]["resource"]["service.instance.id"])
 
 
-def bulk_body(hits: Sequence[Mapping[str, Any]]) -> bytes:
-    """The bulk body that makes these documents."""
-    lines = ((_json({"create": {"_index": hit["_index"], "_id": hit["_id"]}}), _json(hit["_source"])) for hit in hits)
-    return b"".join(part + b"\n" for pair in lines for part in pair)
+def bulk_body(hits: Sequence[Mapping[str, Any]], identity: str) -> bytes:
+    """The bulk body that makes such documents; their ids are as long as the sink's, and have `identity` in place of most of the batch's digest."""
+
+    def lines(hit: Mapping[str, Any]) -> bytes:
+        batch, _, place = hit["_id"].rpartition("-")
+        new = f"{batch[: len(batch) - len(identity) - 1]}-{identity}-{place}"
+        action, source = {"create": {"_index": hit["_index"], "_id": new}}, {**hit["_source"], "record_id": new}
+        return b"".join(_json(line) + b"\n" for line in (action, source))
+
+    return b"".join(map(lines, hits))
 
 
 def _json(value: object) -> bytes:

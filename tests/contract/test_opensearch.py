@@ -81,6 +81,15 @@ def test_change_of_plan_doubles_nothing(real: Rig) -> None:
     assert found(other) == {suffix(now, FORMS[Period.MONTH]): ["theirs"]}
 
 
+def test_batch_that_its_client_sends_again_is_there_once(real: Rig) -> None:
+    """Whoever killed the ingest function before it could say yes: the topic has the batch in two records then."""
+    now = time_ns()
+    value = batches.logs("first", "second", at=now)
+    records = [batches.record(EventType.LOGS, value, real.tenant_id) for _ in range(2)]
+    assert [real.deliver(record) for record in records] == [204, 204]
+    assert found(real) == {suffix(now, FORMS[Period.DAY]): ["first", "second"]}
+
+
 async def search(real: Rig, words: str) -> list[str]:
     scope = {"type": "http", "method": "GET", "path": reader.PATH, "query_string": f"q={words}&from=now-1h".encode(), "headers": []}
     async with Upstream(real.backend.address, reader.SECONDS) as opensearch:

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from starlette.testclient import TestClient
 
-from functions.sink_opensearch import answers, bulk, documents, main, request, template, values
+from functions.sink_opensearch import answers, bulk, documents, identity, main, request, template, values
 from functions.sink_opensearch.answers import ITEMS, REQUESTS
 from shared.contract import NOBODY, EventType, Period
 from shared.envelope import Record
@@ -331,15 +331,16 @@ def test_short_attributes_are_untouched() -> None:
 
 def test_bulk_request_creates_each_document(client: TestClient, backend: HttpBackend) -> None:
     """After the template, which is put once; with a length, since OpenSearch takes no chunked bulk."""
-    assert deliver(client, record := of(batches.logs("a", "b"))) == 204
-    assert deliver(client, of(batches.logs("c"))) == 204
+    record = of(batches.logs("a", "b"))
+    assert [deliver(client, one) for one in (record, of(batches.logs("c")))] == [204, 204]
     assert [re.sub(r"\?.*", "", asked.path) for asked in backend.asked] == ["/_index_template/logs-tenant", "/_bulk", "/_bulk"]
     assert backend.asked[1].headers["content-length"] == str(len(backend.asked[1].body))
     assert backend.asked[1].headers["content-type"] == "application/x-ndjson"
     assert backend.asked[1].headers["accept-encoding"] == "identity"
     assert "timeout=2500ms" in backend.asked[1].path, "OpenSearch answers for a shard that is away before we give up on all"
     actions = bulk_actions(backend.asked)
-    assert [(action["_id"], source["body"]) for action, source in actions[:2]] == [(f"{record.id}-0", "a"), (f"{record.id}-1", "b")]
+    ids = [made.id for made in documents.documents(identity.digested(record), request.parse(record))]
+    assert [(action["_id"], source["record_id"], source["body"]) for action, source in actions[:2]] == [(ids[0], ids[0], "a"), (ids[1], ids[1], "b")]
 
 
 def test_batch_goes_in_chunks(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,6 +452,7 @@ def test_refused_record_is_alone_in_the_dead_letters(client: TestClient, items: 
     assert deliver(client, of(batches.logs("a", service="one") + batches.logs("b", "bad", "c", service="two"))) == 204
     [letter] = broker.messages
     assert batches.words(EventType.LOGS, letter.value) == ["bad"]
+    assert len(letter.headers["ce_digest"]) == 32
     [resource] = ExportLogsServiceRequest.FromString(letter.value).resource_logs
     assert resource.resource.attributes[0].value.string_value == "two"
     assert resource.scope_logs[0].scope.name == "tests"

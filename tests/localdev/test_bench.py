@@ -281,23 +281,29 @@ class TestServers:
 
 
 class TestEvents:
-    def test_requests_are_events_of_our_own_that_differ_by_their_id(self) -> None:
+    def test_requests_are_events_of_our_own_that_differ_by_their_id_and_batch(self) -> None:
         event = events.record(TENANT, bodies.logs(2))
         requests = events.Series.of(event, 1).times(3).requests()
         read = [envelope.from_event(dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]), body) for head, body in requests]
         assert {one.tenant_id for one in read} == {TENANT}
-        assert {one.value for one in read} == {event.value}
         assert len({one.id for one in read} | {event.id}) == 4
+        for one in (event, *read):
+            assert one.value.count(one.id.encode()) == 1
+            assert one.value.replace(one.id.encode(), bodies.INSTANCE.encode()) == bodies.INSTANCE.encode().join(event.value.split(event.id.encode()))
 
-    def test_bodies_get_the_id_too(self) -> None:
-        hits = [{"_index": "i", "_id": f"{OLD}-{place}", "_source": {"record_id": f"{OLD}-{place}", "body": "é"}} for place in range(2)]
-        series = events.Series(1, sinks.BULK, (), sinks.bulk_body(hits), ("t",), (), sinks.record_id(hits[0]))
+    def test_bulk_bodies_are_of_documents_that_differ_as_much(self) -> None:
+        old = {"resource": {"service.instance.id": OLD}, "body": "é"}
+        hits = [{"_index": "i", "_id": f"186f2a1-{'d' * 32}-{place}", "_source": {"record_id": "", **old}} for place in range(2)]
+        identity = sinks.instance(hits[0])
+        series = events.Series(1, sinks.BULK, (), sinks.bulk_body(hits, identity), ("t",), (), identity)
         [(head, body)] = series.requests()
         action, source, *more = body.decode().splitlines()
-        new = json.loads(action)["create"]["_id"].removesuffix("-0")
+        made = json.loads(source)
+        new = made["resource"]["service.instance.id"]
         assert new != OLD
-        assert json.loads(action) == {"create": {"_index": "i", "_id": f"{new}-0"}}
-        assert json.loads(source) == {"record_id": f"{new}-0", "body": "é"}
+        assert json.loads(action) == {"create": {"_index": "i", "_id": f"186-{new}-0"}}
+        assert made == {"record_id": f"186-{new}-0", "resource": {"service.instance.id": new}, "body": "é"}
+        assert len(hits[0]["_id"]) == len(made["record_id"])
         assert len(more) == 2
         assert f"Content-Length: {len(body)}\r\n".encode() in head
 
