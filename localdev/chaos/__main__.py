@@ -1,5 +1,7 @@
 """`python -m localdev.chaos`: is anything lost or doubled, whatever happens to the stack? `./task chaos` calls it; the stack must be up.
 
+Some batches are sent a second time after they were taken, as by a client that heard no answer.
+
 Exit code 0: each number is in each backend exactly once, the poison is in the dead letters, and nothing else is.
 """
 
@@ -35,6 +37,8 @@ OTHERS = ("prom_label_proxy", "query")
 """Killed only when asked for: no record passes through them."""
 FROZEN = ("sink_prom", "loki")
 BLOCKED_SECONDS = 8.0
+LOST_EVERY = 10
+"""Of so many answers one is lost on its way, as in the instant after the broker's yes in which ingest is killed, or a client gives up waiting."""
 LETTERS_SECONDS = 10.0
 """For those that come last."""
 
@@ -65,12 +69,12 @@ def _run(arguments: argparse.Namespace, console: Console, demo: dict[str, Any], 
     harms += [harm.block_opensearch(demo["backends"]["opensearch"], tenant["id"], BLOCKED_SECONDS)] if not arguments.no_block else []
     with closing(DeadLetters(demo["backends"]["kafka"])) as letters:
         poisoned = harm.poison(demo["backends"]["kafka"], tenant["id"])
-        again = _send(console, demo["gateway"], tenant["token"], run, harms, arguments)
+        sent = _send(console, demo["gateway"], tenant["token"], run, harms, arguments)
         with Reader(demo["backends"], tenant["id"], run) as reader:
             sights = judge.look(console, reader, arguments.patience)
         found = list(letters.read(LETTERS_SECONDS))
     console.print(judge.table(sights))
-    console.print(f"Batches sent again, since they were not taken or the answer was lost: {again}")
+    console.print(_story(sent))
     return 0 if judge.whole(console, sights, poisoned, found) else 1
 
 
@@ -86,14 +90,18 @@ def _outages(arguments: argparse.Namespace, console: Console, demo: dict[str, An
                 sights = judge.look(console, reader, arguments.patience)
             found = list(letters.read(LETTERS_SECONDS))
         console.print(course.table(), judge.table(sights), course.story(), sep="\n")
-        console.print(f"Batches sent again, since they were not taken or the answer was lost: {sender.again}")
+        console.print(_story(sender))
         fine = judge.whole(console, sights, {}, found) and fine
     return 0 if fine else 1
 
 
-def _send(console: Console, gateway: str, token: str, run: Run, harms: list[Harm], arguments: argparse.Namespace) -> int:
+def _story(sender: Sender) -> str:
+    return f"Batches sent again: {sender.again}, since they weren't taken or no answer came; {sender.lost}, since the answer was to be lost"
+
+
+def _send(console: Console, gateway: str, token: str, run: Run, harms: list[Harm], arguments: argparse.Namespace) -> Sender:
     """A portion of the records goes with each harm, and a last one after them."""
-    with Sender(gateway, token, run, len(harms) + 1, arguments.patience) as sender:
+    with Sender(gateway, token, run, len(harms) + 1, arguments.patience, LOST_EVERY) as sender:
         for number, one in enumerate([*harms, Harm("nothing", lambda: None)]):
             began, under_way = time.monotonic(), sender.start(number, arguments.pace)
             time.sleep(arguments.pace / 4)  # so that it happens in the midst of them
@@ -101,7 +109,7 @@ def _send(console: Console, gateway: str, token: str, run: Run, harms: list[Harm
             for future in under_way:
                 future.result()
             console.print(f"{number + 1:3} of {len(harms) + 1}  {one.name}: whole again and all sent after {time.monotonic() - began:.1f} s")
-        return sender.again
+    return sender
 
 
 def _backends(text: str) -> list[str]:

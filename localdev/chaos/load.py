@@ -122,14 +122,17 @@ def _samples(run: Run, first: int) -> Request:
 class Sender:
     """Sends a run's batches in portions; all signals at the same time. Use it in a `with`."""
 
-    def __init__(self, gateway: str, token: str, run: Run, portions: int, patience: float) -> None:
+    def __init__(self, gateway: str, token: str, run: Run, portions: int, patience: float, lost_every: int = 0) -> None:
+        """Of so many answers that say yes one is taken for lost, so that its batch is sent once more; of none by default."""
         self._client = httpx2.Client(base_url=gateway, headers={TOKEN_HEADER: token}, timeout=15)
-        self._patience = patience
+        self._patience, self._lost_every = patience, lost_every
         self._pool = ThreadPoolExecutor(3)
         self._ending = threading.Event()
         self._portions = [list(_share(batches, portions)) for batches in requests(run).values()]
         self.again = 0
-        """How often a batch was sent again."""
+        """How often a batch was sent again, since it wasn't taken or its answer didn't come."""
+        self.lost = 0
+        """How many answers were taken for lost."""
 
     def __enter__(self) -> "Sender":
         return self
@@ -147,6 +150,9 @@ class Sender:
         began = time.monotonic()
         for number, batch in enumerate(batches):
             self._send(*batch())
+            if self._lost_every and number % self._lost_every == 0:
+                self.lost += 1
+                self._send(*batch())
             if self._ending.wait(max(0.0, began + seconds * (number + 1) / len(batches) - time.monotonic())):
                 return
 

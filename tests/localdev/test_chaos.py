@@ -1,6 +1,8 @@
 """The chaos run's own parts: what it sends can be told apart, what it says of an outage is what happened, and it ends when told to."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -45,14 +47,14 @@ class TestRun:
         assert len(set(places)) == 2000
 
 
-@pytest.fixture
-def refusing() -> Iterator[str]:
-    """The URL of a gateway that always says 503."""
+@contextmanager
+def gateway(says: int, came: list[bytes]) -> Iterator[str]:
+    """The URL of one that always says the same; what came to it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(503)
+            came.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(says)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -67,11 +69,21 @@ def refusing() -> Iterator[str]:
         thread.join()
 
 
-def test_a_sender_that_is_left_sends_no_more(refusing: str) -> None:
+def test_a_sender_that_is_left_sends_no_more() -> None:
     """Neither what it waits to send nor what it sends again and again."""
-    with Sender(refusing, "t", Run("r", 400, 1, 1), 1, patience=1e9) as sender:
+    with gateway(503, []) as url, Sender(url, "t", Run("r", 400, 1, 1), 1, patience=1e9) as sender:
         under_way = sender.start(0, 1e9)
     assert all(future.done() for future in under_way)
+
+
+def test_a_batch_whose_answer_is_lost_is_sent_once_more() -> None:
+    """The same bytes, of each signal."""
+    came: list[bytes] = []
+    with gateway(200, came) as url, Sender(url, "t", Run("r", 1000, 1, 1), 1, patience=10, lost_every=4) as sender:
+        for future in sender.start(0, 0):
+            future.result()
+    assert sorted(Counter(came).values()) == [1, 1, 1, 2, 2, 2, 2]
+    assert (sender.again, sender.lost) == (0, 4)
 
 
 def moment(at: float, lag: int, memory: int = 50, cpu: float = 0.0) -> Moment:
