@@ -96,7 +96,7 @@ def _wrapped(record: Record, headers: Mapping[str, str], source: str) -> dict[st
         "source": f"{source}#{record.topic}",
         "type": WRAPPED_TYPE,
         "subject": f"partition:{record.partition}#{record.offset}",
-        "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": _time(record.timestamp_ms),
     }
     if record.key and (key := _text(record.key)):
         attributes.update(key=key, partitionkey=key)
@@ -104,6 +104,15 @@ def _wrapped(record: Record, headers: Mapping[str, str], source: str) -> dict[st
         if name.lower() != "content-type":
             attributes[f"kafkaheader{re.sub('[^a-z0-9]', '', name.lower())}"] = text
     return attributes
+
+
+def _time(milliseconds: int) -> str:
+    """RFC 3339. A record's time is its publisher's word: one that is no date is 1970, since no record may be passed over for it."""
+    try:
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def dead_letter_headers(event: Event, destination: str, status: int, answer: Iterable[tuple[str, str]], body: bytes) -> KafkaHeaders:

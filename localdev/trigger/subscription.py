@@ -160,6 +160,13 @@ class Subscription:
     # On the loop
 
     def _accept(self, record: Record) -> None:
+        try:
+            self._take_over(record)
+        except Exception as error:  # a record that is passed over would be lost with the next one's commit
+            log.exception("defect in taking a record over", extra={"target": self._name, "topic": record.topic, "offset": record.offset})
+            self._end(error)
+
+    def _take_over(self, record: Record) -> None:
         self._ahead.release()
         place = (record.topic, record.partition)
         lane = self._lanes.get(place)
@@ -172,9 +179,10 @@ class Subscription:
 
     def _delivered(self, place: Place) -> None:
         lane = self._lanes.get(place)
-        if lane is None or lane.committable is None:
+        if lane is None:
             return
-        self._errands.store(place, lane.committable)
+        if lane.committable is not None:
+            self._errands.store(place, lane.committable)
         if place in self._paused and lane.wants_more:
             self._paused.discard(place)
             self._errands.resume(place)

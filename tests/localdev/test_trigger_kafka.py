@@ -210,6 +210,18 @@ def test_no_offset_beyond_a_gap_survives_a_kill(bench: Bench) -> None:
     assert {bench.sink.tries[body] for body in sent if body.startswith("1/")} == {1}
 
 
+def test_record_that_is_stuck_in_front_keeps_no_other_of_its_partition_waiting(bench: Bench) -> None:
+    """Nothing may be committed then, which is no reason not to read on: there are more records than a trigger takes at once."""
+    bench.sink.answer = lambda body: 503 if body == "0/0" else 204
+    sent = bench.publish(600)
+    bench.start(in_flight=4)
+    until(lambda: bench.sink.bodies() == sent - {"0/0"}, 60)
+    assert bench.committed().get(0, 0) == 0
+    bench.sink.answer = lambda _: 204
+    until(lambda: bench.sink.bodies() == sent)
+    until(lambda: bench.committed() == dict.fromkeys(range(PARTITIONS), 600))
+
+
 def test_function_that_comes_up_late_gets_everything(bench: Bench) -> None:
     """The trigger starts, is ready and waits while nobody answers; its lag shows."""
     bench.sink.answer = lambda _: 503
