@@ -127,7 +127,7 @@ def bare(letter: Letter) -> Letter:
 def event(letter: Letter) -> dict[str, str] | None:
     """The headers of the event as the sink got it, for the same sink once more; None when it was no event of ours.
 
-    Id and part stay: the sink's own ids are made of them, so what it has stored of the record already isn't stored twice.
+    Id, part and digest stay: the sink's own ids are made of them, so what it has stored of the record already isn't stored twice.
     """
     if letter.place.tenant_id == UNKNOWN:
         return None

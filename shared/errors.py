@@ -18,6 +18,8 @@ class Refused(Exception):
     detail: str
     status: int = 400
     retry_after: int | None = None
+    unpacked: int = 0
+    """Bytes that were decompressed until it was clear: work that was done for the sender, and counts as his."""
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

@@ -149,6 +149,11 @@ class _Connection(asyncio.Protocol):
         self.usable = False
         del self._parser  # it knows this object, and this object it
 
+    def on_message_begin(self) -> None:
+        """Of the parser's."""
+        if self._answered is None:  # it came in one piece with the answer that was asked for; its end would be taken for the next one's
+            self.usable = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser's."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")

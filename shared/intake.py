@@ -15,6 +15,7 @@ from shared.auth import Authenticator
 from shared.codecs.otlp import Checked
 from shared.codecs.split import split
 from shared.contract import MAX_BODY_BYTES, MAX_RECORD_BYTES, EventType, Flag, Reason, Scope, Source, Switch, Topic
+from shared.envelope import Record
 from shared.errors import Later, Refused
 from shared.flags import OFF_SECONDS, Flags
 from shared.limits import Limiter
@@ -56,6 +57,8 @@ class Batch:
     """What tells a sender whose records keep their order; None where order is nothing to anybody."""
     traceparent: str
     """The request's header, unchecked."""
+    arrived: int = 0
+    """See `Checked.arrived`."""
 
 
 class Intake:
@@ -81,10 +84,17 @@ class Intake:
         return tenant
 
     async def body(self, request: Request, tenant: Tenant, encodings: Collection[str], unnamed: str = "") -> bytes:
-        """The request's body, decompressed, if the tenant's plan lets it in. `unnamed`: see `bodies.read`. Raises Refused (400, 413, 415, 429), Later."""
+        """The request's body, decompressed, if the tenant's plan lets it in. `unnamed`: see `bodies.read`. Raises Refused (400, 413, 415, 429), Later.
+
+        What was decompressed counts for the plan, also of a body that is refused then: else a bomb would cost its sender nothing.
+        """
         declared = bodies.declared_length(request) or 0
         await self._limits.check(tenant, declared)
-        body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings, unnamed)
+        try:
+            body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings, unnamed)
+        except Refused as refused:
+            await self._limits.charge(tenant, refused.unpacked)
+            raise
         await self._limits.charge(tenant, len(body) - declared)
         return body
 
@@ -104,7 +114,7 @@ class Intake:
         if found.rejected:
             checked.reject(found.rejected, found.first_index, f"larger than a record may be, {MAX_RECORD_BYTES} bytes")
         if checked.records:
-            batch = Batch(signal.type, source, signal.topic, signal.scope, found.parts, checked.records, checked.spread, traceparent)
+            batch = Batch(signal.type, source, signal.topic, signal.scope, found.parts, checked.records, checked.spread, traceparent, checked.arrived)
             await self.publish(tenant, batch)
 
     async def publish(self, tenant: Tenant, batch: Batch) -> None:
@@ -113,17 +123,23 @@ class Intake:
         with tracing.sending(batch.topic):
             carried = tracing.carried(batch.traceparent)
             records = [envelope.new(tenant, batch.kind, batch.source, batch.topic, part, key=key, traceparent=carried) for part in batch.parts]
+            if batch.arrived:
+                records = [_with(record, "arrived", batch.arrived) for record in records]
             if len(records) == 1:
                 await self._topics.publish(records[0])
             else:
                 # Parts may be equal; by its number each stays a batch of its own to who goes by what is in it (sink_opensearch).
-                cut = (replace(record, extensions={"cut": str(number)}) for number, record in enumerate(records))
-                await asyncio.gather(*map(self._topics.publish, cut))
+                await asyncio.gather(*(self._topics.publish(_with(record, "cut", number)) for number, record in enumerate(records)))
         size = sum(map(len, batch.parts))
         accepted_records, accepted_bytes = _accepted(batch.signal)
         accepted_records.inc(batch.records)
         accepted_bytes.inc(size)
         self._usage.count(tenant, batch.signal, batch.records, size)
+
+
+def _with(record: Record, name: str, number: int) -> Record:
+    """The record with one more attribute, for who stores it."""
+    return replace(record, extensions={**record.extensions, name: str(number)})
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 A refused batch is cut in two until the culprits are alone: a bad record never blocks a partition and never sinks its neighbours. That takes a while where bad
 records are many. A delivery works on it for so long at most, then says Later and remembers how far it came; the redelivered record goes on from there, and so
 comes to an end. What is remembered is only a short cut: without it (another instance, a restart) the work begins again, and every repetition is harmless.
-Each part that is refused repeats what it has in common with its neighbours, such as a resource, so the dead are buried while the work goes on.
+Each part that is refused repeats what it has in common with its neighbours, such as a resource, so the dead are buried while the work goes on; and when they
+come to many times the batch, what is refused is buried without being cut further. Whoever replays such a letter goes on where this stopped.
 
 A refusal that names no record proves nothing about the data: the backend may be at fault. So it must stand a few tries, and a probe, a record of our own that
 is surely good, must get through right after it. Else it is Later: lag grows and somebody looks, instead of the topic being emptied into dead letters.
@@ -45,6 +46,9 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """Of all batches that are remembered; the oldest are forgotten first."""
 DEAD_BYTES: Final = 1024 * 1024
 """Of a batch's dead; when there are more they are buried."""
+DEAD_TIMES: Final = 4
+MOST_DEAD_BYTES: Final = 16 * 1024 * 1024
+"""Of all letters that a batch becomes, and so many times its own size on top. Alone, its records may have a thousand times that: 5 MB of resource each."""
 ENTRY_BYTES: Final = 1024
 """What a part takes besides its bytes: its path, the backend's words, the objects."""
 
@@ -69,6 +73,8 @@ class _Progress:
 
     waiting: list[tuple[str, bytes]]
     """Parts by their path from the batch ("0" the first half, "01" the second half of that), the next one last."""
+    room: int
+    """Bytes of letters that it may still become with its parts cut to the end."""
     dead: list[tuple[Dead, bool]] = field(default_factory=list)
     """To be buried; whether that is certain: the backend named a reason, or took a probe since."""
     died: Died = Died.NOTHING
@@ -95,7 +101,7 @@ class Isolation:
     async def run(self, record: Record, way: Way) -> Died:
         """Send a record's batch, and bury the parts of it that were refused and can't be cut any more; how much that was. Raises Later."""
         key = (record.id, record.extensions.get("part", ""))
-        progress = self._remembered.pop(key, None) or _Progress([("", record.value)])
+        progress = self._remembered.pop(key, None) or _Progress([("", record.value)], MOST_DEAD_BYTES + DEAD_TIMES * len(record.value))
         try:
             await _Run(way, progress).finish()
         except Later:
@@ -179,7 +185,7 @@ class _Run:
                 left.append((path, part))
             elif isinstance(outcome, Never):
                 self._at_once = AT_ONCE
-                if split := self._way.halves(part):
+                if self._progress.dead_size < self._progress.room and (split := self._way.halves(part)):
                     metrics.BISECTIONS.labels("refused").inc()
                     left += [(path + "0", split[0]), (path + "1", split[1])]
                 else:
@@ -196,6 +202,7 @@ class _Run:
         for chunk in delivery.chunks([one for one, _ in dead]):
             await self._way.bury(chunk)
             del dead[: len(chunk)]
+            self._progress.room -= sum(len(one.value) + ENTRY_BYTES for one in chunk)
             self._progress.died = delivery.how_much(chunk)
 
     async def _confirm(self) -> None:

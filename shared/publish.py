@@ -2,7 +2,9 @@
 
 librdkafka calls back when it is polled, so the event loop polls it, every millisecond while a record is under way: a thread of its own would fight the loop
 for the interpreter's lock, 5 ms at a time. An idempotent producer keeps order and adds no duplicates by its own retries; a timed-out record may still be in
-the log ("possibly persisted"), which is why everything behind is idempotent by record id.
+the log ("possibly persisted"), which is why everything behind takes what comes twice for one.
+
+What the client calls fatal (its sequence numbers and the broker's have parted) it says of all that comes after, for ever: then another one takes its place.
 """
 
 import asyncio
@@ -39,23 +41,21 @@ class Publisher:
 
     def __init__(self, settings: Broker) -> None:
         self._timeout = settings.publish_timeout_seconds
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.kafka_bootstrap_servers,
-                "client.id": settings.function_name,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 0.3,
-                "delivery.timeout.ms": int(self._timeout * 1000),
-                "message.max.bytes": MAX_RECORD_BYTES + 65_536,
-                "queue.buffering.max.kbytes": 131_072,
-                "partitioner": "consistent_random",  # CRC-32 of the key, as Key.hash
-                "allow.auto.create.topics": False,
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 4,
-            },
-            logger=log,
-        )
+        self._config = {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "client.id": settings.function_name,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 0.3,
+            "delivery.timeout.ms": int(self._timeout * 1000),
+            "message.max.bytes": MAX_RECORD_BYTES + 65_536,
+            "queue.buffering.max.kbytes": 131_072,
+            "partitioner": "consistent_random",  # CRC-32 of the key, as Key.hash
+            "allow.auto.create.topics": False,
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 4,
+        }
+        self._producer = Producer(self._config, logger=log)
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         metrics.PUBLISH_WAITING.set_function(lambda: self._waiting)
@@ -99,6 +99,7 @@ class Publisher:
         try:
             self._producer.produce(topic, record.value, record.key, headers=kafka_headers(record), on_delivery=done)
         except (BufferError, KafkaException) as error:
+            self._replace_if_fatal(error)
             raise Later(f"broker: {error}") from error
         self._waiting += 1
         if self._waiting == 1:
@@ -110,6 +111,16 @@ class Publisher:
         except Later as later:  # its traceback holds this frame, which holds it and the body: as a cycle they would wait for the garbage collector
             raise Later(later.with_traceback(None).detail) from None
         _seconds(topic).observe(monotonic() - began)
+
+    def _replace_if_fatal(self, error: Exception) -> None:
+        """Whoever waits for the old one is told that its records were given up: they may be in the log, and come again."""
+        fatal = error.args[0] if isinstance(error, KafkaException) else None
+        if not isinstance(fatal, KafkaError) or not fatal.fatal():
+            return
+        log.critical("the broker's client can't go on and is replaced: %s", fatal.str())
+        old, self._producer = self._producer, Producer(self._config, logger=log)
+        old.purge()
+        old.poll(0)
 
     async def close(self) -> None:
         """Wait for what is under way, at most the publish timeout, then stop polling."""

@@ -36,7 +36,7 @@ PARTITIONS = 8
 @dataclass
 class Broker:
     """Topics in memory. `error`: what every delivery report says; `persisted`: the message is there all the same; `full`: the queue takes nothing more;
-    `silent`: no report comes.
+    `silent`: no report comes; `fatal`: the producers that there are take nothing any more.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -44,9 +44,12 @@ class Broker:
     full: bool = False
     silent: bool = False
     persisted: bool = False
+    fatal: set["Producer"] = field(default_factory=set)
+    producers: list["Producer"] = field(default_factory=list)
 
     def producer(self, _: dict[str, Any], **__: Any) -> "Producer":
-        return Producer(self)
+        self.producers.append(Producer(self))
+        return self.producers[-1]
 
 
 class Producer:
@@ -55,21 +58,30 @@ class Producer:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._reports: deque[Any] = deque()
+        self._unreported: list[Any] = []
 
     def produce(self, topic: str, value: bytes, key: str, headers: list[tuple[str, bytes]], on_delivery: Any) -> None:
         if self._broker.full:
             raise BufferError("Local: Queue full")
+        if self in self._broker.fatal:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "sequence numbers have parted", True))
         if topic == "unknown":
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         message = Message(topic, key, value, {name: text.decode("ascii") for name, text in headers})
         if self._broker.error is None or self._broker.persisted:
             self._broker.messages.append(message)
+        self._unreported.append((on_delivery, message))
         if not self._broker.silent:
-            self._reports.append((on_delivery, self._broker.error, message))
+            self._reports.append((*self._unreported.pop(), self._broker.error))
+
+    def purge(self) -> None:
+        """What has no report yet gets one: that it was purged."""
+        self._reports += [(*one, KafkaError(KafkaError._PURGE_QUEUE)) for one in self._unreported]
+        self._unreported.clear()
 
     def poll(self, _: float) -> int:
         reports, self._reports = list(self._reports), deque()
-        for report, error, message in reports:
+        for report, message, error in reports:
             report(error, message)
         return len(reports)
 

@@ -29,11 +29,13 @@ Item = Mapping[str, Any]
 CREATED: Final = 201
 ALL_RIGHT: Final[Item] = {"status": CREATED}
 EXISTS: Final = 409
+THERE: Final = frozenset({200, CREATED, EXISTS})
+"""What says of a document that its index is there."""
 BUSY: Final = 429
 _BAD: Final = frozenset({400})
 
 ITEMS: Final = (
-    Row({200, 201, EXISTS}, Means.DONE),
+    Row(THERE, Means.DONE),
     Row(_BAD, Refusal(Reason.INVALID), "mapper_parsing_exception"),
     Row(_BAD, Refusal(Reason.INVALID), "document_parsing_exception"),
     Row(_BAD, Refusal(Reason.TOO_LARGE), "immense term"),

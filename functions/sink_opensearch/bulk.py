@@ -104,8 +104,8 @@ class Bulk:
                     busy = f"{status} {message[:400]}"
                     if trouble is Means.TRANSIENT:
                         self._remember({document.index})
-                case _:
-                    self._prepared = False
+                case _:  # one tenant's index, closed or blocked: others neither wait beside it nor for the template
+                    self._remember({document.index})
                     answers.held(status, message)
         return again, busy
 
@@ -124,9 +124,10 @@ class Bulk:
             self._remember(indices)
             raise
         self._troubled -= indices
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known |= indices
+        if not indices <= self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known |= {document.index for document, item in zip(chunk, items, strict=True) if item["status"] in answers.THERE}
         return items
 
     def _remember(self, indices: Set[str]) -> None:

@@ -55,8 +55,8 @@ def documents(record: Record, request: ExportLogsServiceRequest, begin: int = 0)
             position += 1
             if position < begin:
                 continue
-            own = log.time_unix_nano or log.observed_time_unix_nano
-            at, id_ = own or received, id_of(own, position)
+            time, observed = log.time_unix_nano, log.observed_time_unix_nano
+            at, id_ = time or observed or received, id_of(time, observed, position)
             yield Document(position, index(at // _DAY), id_, orjson.dumps(_fields(log, at, id_))[:-1] + rest, origin)
 
 

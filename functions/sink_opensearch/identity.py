@@ -4,7 +4,8 @@ A client that hears no yes sends its batch again, and then two records of the to
 not of when it came: `<the log record's own time, in steps of 69 s>-<digest of the batch>-<place in the batch>`. The time comes first since Lucene finds ids
 that grow faster than such as lie anywhere.
 
-A log record without a time of its own gets that of its arrival, so it is another one each time it comes: its id is `<record's id>-<place in the batch>`.
+A log record without a time of its own has that of its arrival from ingest, so it is another one each time it comes: its id is `<record's id>-<place in the
+batch>`. That time alone makes no other batch of those that it lies among: the digest leaves it out (`arrived`).
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Final
 from shared.envelope import Record
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_NANOSECONDS: Final = re.compile(r"\d{1,19}", re.ASCII)
 _STEP_BITS: Final = 36
 """2^36 ns are 69 s."""
 
@@ -28,16 +30,28 @@ def digested(record: Record) -> Record:
     if "part" in record.extensions or "digest" in record.extensions:
         return record
     digest = sha256(record.extensions.get("cut", "").encode(), usedforsecurity=False)
-    digest.update(record.value)
+    arrived = _arrived(record)
+    digest.update(record.value.replace(arrived.to_bytes(8, "little"), bytes(8)) if arrived else record.value)
     return replace(record, extensions={**record.extensions, "digest": digest.hexdigest()[:32]})
 
 
-def ids(record: Record) -> Callable[[int, int], str]:
-    """Of a log record with this time of its own (nanoseconds; 0: none) at this place of the record's value."""
-    digest, first = record.extensions.get("digest", ""), _first(record)
+def ids(record: Record) -> Callable[[int, int, int], str]:
+    """Of a log record with this time and this time of observation (nanoseconds; 0: none) at this place of the record's value."""
+    digest, first, arrived = record.extensions.get("digest", ""), _first(record), _arrived(record)
     if not _DIGEST.fullmatch(digest):
-        return lambda _, place: f"{record.id}-{first + place}"
-    return lambda own, place: f"{own >> _STEP_BITS:x}-{digest}-{first + place}" if own else f"{record.id}-{first + place}"
+        return lambda _time, _observed, place: f"{record.id}-{first + place}"
+
+    def id_of(time: int, observed: int, place: int) -> str:
+        own = time or (observed if observed != arrived else 0)
+        return f"{own >> _STEP_BITS:x}-{digest}-{first + place}" if own else f"{record.id}-{first + place}"
+
+    return id_of
+
+
+def _arrived(record: Record) -> int:
+    """The time that ingest wrote into log records without any, as fixed64: eight bytes, little-endian. 0: there were none."""
+    arrived = record.extensions.get("arrived", "")
+    return int(arrived) if _NANOSECONDS.fullmatch(arrived) else 0
 
 
 def _first(record: Record) -> int:

@@ -75,14 +75,17 @@ def _blocks(body: bytes, name: str, decompressor: Callable[[], Any], failure: ty
 
 def _within(limit: int, blocks: Iterator[bytes]) -> bytes:
     """All blocks in one. A BytesIO, unlike a list and its join, holds them once; with one block it returns that very object."""
-    whole = io.BytesIO(next(blocks))
-    size = whole.seek(0, io.SEEK_END)
-    for block in blocks:
-        size += whole.write(block)
-        if size > limit:
-            break
+    size = 0
+    try:
+        whole = io.BytesIO(next(blocks))
+        size = whole.seek(0, io.SEEK_END)
+        while size <= limit and (block := next(blocks, None)) is not None:
+            size += whole.write(block)
+    except Refused as refused:
+        refused.unpacked = size
+        raise
     if size > limit:
-        raise Refused(Reason.TOO_LARGE, f"decompressed body over {limit} bytes", 413)
+        raise Refused(Reason.TOO_LARGE, f"decompressed body over {limit} bytes", 413, unpacked=size)
     return whole.getvalue()
 
 

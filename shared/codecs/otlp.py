@@ -55,6 +55,8 @@ class Checked:
     first_index: int = -1
     first_reason: str = ""
     stripped: int = 0
+    arrived: int = 0
+    """The time in ns since 1970 that log records without any were given; 0 when there were none."""
 
     def reject(self, count: int, index: int, reason: str) -> None:
         """So many of those that were left are rejected too; the first of all counts."""
@@ -112,6 +114,8 @@ def _keep_good(shape: Shape, message: Message, now: int, checked: Checked) -> bo
         reasons = {position: reason for position, record in enumerate(records) if (reason := shape.keep(record, now)) is not None}
         if reasons:
             changed = True
+            if MENDED in reasons.values():
+                checked.arrived = now
             if bad := {position: reason for position, reason in reasons.items() if reason != MENDED}:
                 _take_out(shape, records, bad, checked, index)
         checked.records += len(records) if shape.count is _one else sum(map(shape.count, records))
@@ -231,10 +235,11 @@ def strip_tenant(shape: Shape, message: Message) -> int:
 
 
 def _strip(attributes: Any) -> int:
-    gone = [position for position, attribute in enumerate(attributes) if claims_tenant(attribute.key)]
-    for position in reversed(gone):
-        del attributes[position]
-    return len(gone)
+    kept = [attribute for attribute in attributes if not claims_tenant(attribute.key)]
+    if gone := len(attributes) - len(kept):
+        del attributes[:]  # all at once, as in `_take_out`
+        attributes.extend(kept)
+    return gone
 
 
 def _attribute_lists(shape: Shape, message: Message) -> Iterator[Any]:

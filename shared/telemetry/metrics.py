@@ -81,7 +81,7 @@ BACKEND_RETRIES = Counter(
     ["reason"],
 )
 BISECTIONS = Counter("obstack_sink_bisections", "Batches cut in two: refused, to find what is at fault, or for their size.", ["reason"])
-DUPLICATES = Counter("obstack_sink_duplicates", "Documents that were already there: a redelivery.", [])
+DUPLICATES = Counter("obstack_sink_duplicates", "Documents that were already there: delivered again, or sent again by their client.", [])
 BREAKER = Gauge("obstack_sink_breaker_state", "Circuit breaker before the backend: 0 closed, 1 half open, 2 open.", ["backend"])
 GROUPED = Counter("obstack_sink_grouped_records", "Kafka records that went to the backend in a request together with others.", [])
 DELIVERY_SECONDS = Histogram(

@@ -231,6 +231,15 @@ def test_too_large_is_413(client: TestClient, broker: Broker, acme: Customer, mo
     assert broker.messages == []
 
 
+def test_bomb_counts_for_its_senders_plan(client: TestClient, broker: Broker, database: Database) -> None:
+    """A few bytes on the wire that were a megabyte of work, though it is refused."""
+    customer = add_customer(database, plan=(1000.0, 1000.0, 1.0, 1 << 20))
+    for status in (413, 429):
+        answer = client.post("/v1/logs", content=gzip.compress(bytes(2 << 20)), headers=customer.headers | PROTOBUF | {"content-encoding": "gzip"})
+        assert answer.status_code == status
+    assert broker.messages == []
+
+
 def test_batch_larger_than_a_record_is_published_in_parts(client: TestClient, broker: Broker, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.intake.MAX_RECORD_BYTES", 200)
     now = time_ns()

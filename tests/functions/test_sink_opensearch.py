@@ -653,9 +653,11 @@ def test_shared_answer_for_another_number_of_documents_is_no_yes(one_lane: None,
     assert shared(client, backend, ["b"], ["c"]) == [503, 503]
 
 
-@pytest.mark.parametrize("trouble", ["an item's", "the request's"])
+@pytest.mark.parametrize("trouble", ["an item's", "a blocked item's", "the request's"])
 def test_index_in_trouble_goes_alone(one_lane: None, client: TestClient, backend: HttpBackend, items: Items, trouble: str) -> None:
-    """A tenant whose shard is away, or whose documents end in silence: once that was seen, nobody else waits for it, until something of it is stored."""
+    """A tenant whose shard is away, whose index is blocked, or whose documents end in silence: once that was seen, nobody else waits for it, or for the
+    template, until something of it is stored.
+    """
     needs = main.function._needs
     assert needs is not None
     free = threading.Event()
@@ -665,7 +667,8 @@ def test_index_in_trouble_goes_alone(one_lane: None, client: TestClient, backend
             return items(asked)
         if trouble == "the request's":
             return Says(503, "")
-        return bulk_items(asked, lambda _, source: (503, "unavailable_shards_exception: x") if source["tenant_id"] == OTHER else (201, ""))
+        says = (403, "cluster_block_exception: x") if trouble == "a blocked item's" else (503, "unavailable_shards_exception: x")
+        return bulk_items(asked, lambda _, source: says if source["tenant_id"] == OTHER else (201, ""))
 
     backend.answer = answer
     theirs = batches.record(EventType.LOGS, batches.logs("theirs"), OTHER)
@@ -681,6 +684,7 @@ def test_index_in_trouble_goes_alone(one_lane: None, client: TestClient, backend
         free.set()
         assert waits.result(10) == 204
     assert not needs.bulk._troubled
+    assert [asked.path.startswith("/_bulk") for asked in backend.asked].count(False) == (2 if trouble == "the request's" else 1)
 
 
 def test_new_indices_are_made_a_few_at_a_time(client: TestClient, backend: HttpBackend, items: Items) -> None:
@@ -714,6 +718,15 @@ def test_new_indices_are_made_a_few_at_a_time(client: TestClient, backend: HttpB
     assert most == bulk.NEW_AT_ONCE
     bulks = [bulk_actions([asked]) for asked in backend.asked if asked.path.startswith("/_bulk")]
     assert [len(actions) for actions in bulks] == [1] * (2 + len(tomorrow))
+
+
+def test_index_that_could_not_be_made_is_still_a_new_one(client: TestClient, items: Items) -> None:
+    """Being named in a request makes no index."""
+    needs = main.function._needs
+    assert needs is not None
+    items.bad = {"bad": (400, "validation_exception: this action would add [1] shards")}
+    assert deliver(client, of(batches.logs("a", "bad", at=[AT, AT + 86_400 * 10**9]))) == 503
+    assert {name[-10:] for name in needs.bulk._known} == {"2026.11.24"}
 
 
 def test_known_indices_are_not_remembered_without_end(client: TestClient, backend: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from functions.sink_opensearch.documents import Document, alone, documents
 from functions.sink_opensearch.identity import digested
 from functions.sink_opensearch.request import parse
+from shared.codecs import otlp
 from shared.contract import EventType, Reason
 from shared.envelope import Dead, Record, dead_letter, from_event
 from tests import batches
@@ -53,12 +54,32 @@ def test_other_batches_are_other_documents() -> None:
     assert len({id_ for record in records for id_ in ids(record)}) == len(records)
 
 
+def came(value: bytes, now: int) -> Record:
+    """The record that ingest makes of it at this moment."""
+    checked = otlp.check(otlp.LOGS, otlp.parse(otlp.LOGS, value), value, now)
+    return of(checked.value, **({"arrived": str(checked.arrived)} if checked.arrived else {}))
+
+
 def test_log_record_without_a_time_is_another_one_each_time_it_comes() -> None:
-    """It has the time of its arrival, in every backend."""
-    value = batches.logs("a", "b", at=[AT, 0])
-    first, second = of(value), of(value)
-    assert ids(first)[0] == ids(second)[0]
+    """It has the time of its arrival, in every backend; those that it lies among are what they were."""
+    value = batches.logs("a", "b", "c", at=[AT, 0, AT])
+    first, second = came(value, AT + 10**9), came(value, AT + 10**12)
+    assert (ids(first)[0], ids(first)[2]) == (ids(second)[0], ids(second)[2])
     assert (ids(first)[1], ids(second)[1]) == (f"{first.id}-1", f"{second.id}-1")
+
+
+def test_batch_that_lost_records_to_the_window_since_is_another_one() -> None:
+    """Its places aren't what they were: by them an id of the one would be a neighbour's in the other."""
+    value = batches.logs("old", "a", at=[AT - otlp.OLDEST_NS, AT])
+    first, second = came(value, AT), came(value, AT + 1)
+    assert len(made(first)) == 2
+    assert {*ids(first)}.isdisjoint(ids(second))
+
+
+def test_without_any_time_at_all_it_is_the_records_own() -> None:
+    """As from a publisher that isn't ingest."""
+    record = of(batches.logs("a", at=[0]))
+    assert ids(record) == [f"{record.id}-0"]
 
 
 def test_observed_time_is_a_time_of_its_own() -> None:
@@ -70,7 +91,7 @@ def test_observed_time_is_a_time_of_its_own() -> None:
 
 def test_replayed_part_has_the_id_that_it_had_in_its_batch() -> None:
     """Its dead letter tells of which one it was."""
-    record = digested(of(batches.logs("a", "b", "c", at=[AT, AT, 0])))
+    record = digested(came(batches.logs("a", "b", "c", at=[AT, AT, 0]), AT + 10**9))
     for document in made(record):
         letter = dead_letter(record, Dead(alone(document), Reason.REFUSED_BY_BACKEND, "no", part=str(document.position)), "sink_opensearch")
         replayed = from_event(batches.headers(letter), letter.value)

@@ -288,7 +288,7 @@ def test_what_is_no_answer_is_trouble(run: Run, nonsense: bytes) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("more", [b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n", b"junk"])
+@pytest.mark.parametrize("more", [b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 20", b"junk"])
 @pytest.mark.parametrize("late", [False, True])
 def test_what_nobody_asked_for_is_nobodys_answer(run: Run, more: bytes, late: bool) -> None:
     """Right behind an answer or a while after it: the next request must not take it for its own."""

@@ -191,6 +191,29 @@ async def test_large_parts_are_cut_before_they_are_sent() -> None:
     assert backend.stored[-1] == b"h"
 
 
+async def test_letters_of_a_batch_are_not_many_times_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each repeats the resource, which may be half of it: then parts are buried whole. A replay goes on with those."""
+    monkeypatch.setattr(isolation, "MOST_DEAD_BYTES", 0)
+    monkeypatch.setattr(isolation, "ENTRY_BYTES", 0)
+    resource = b"r" * 100
+
+    def cut(value: bytes) -> tuple[bytes, bytes] | None:
+        split = halves(value.removeprefix(resource))
+        return split and (resource + split[0], resource + split[1])
+
+    backend, value = Backend(), resource + b"ax" * 64
+    await run(backend, value, lambda way: replace(way, halves=cut))
+    assert sum(letter.count(b"x") for letter in backend.dead) == 64
+    assert sum(map(len, backend.dead)) < 3 * isolation.DEAD_TIMES * len(value)
+    assert any(len(letter) > len(resource) + 2 for letter in backend.dead)
+    assert len({one.part for one in backend.buried}) == len(backend.buried)
+    again = Backend()
+    for letter in backend.dead:
+        await run(again, letter, lambda way: replace(way, halves=cut))
+    assert sum(map(len, again.dead)) > sum(map(len, backend.dead))
+    assert sum(part.count(b"a") for part in (*backend.stored, *again.stored, *again.dead)) == 64
+
+
 async def test_parts_are_not_sent_as_the_batch_is() -> None:
     """A batch may share a request with others; its parts never do."""
     backend, first = Backend(), list[bytes]()
@@ -270,8 +293,9 @@ def no_gc() -> Iterator[None]:
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.usefixtures("no_gc")
-async def test_what_is_held_of_a_batch_is_bounded(named: bool) -> None:
+async def test_what_is_held_of_a_batch_is_bounded(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each dead part repeats what all have in common, and there are many; those without a reason are no more, for they are proved and buried meanwhile."""
+    monkeypatch.setattr(isolation, "MOST_DEAD_BYTES", sys.maxsize)
     backend, most = Backend(named), 0
 
     async def send(part: bytes) -> None:

@@ -52,6 +52,21 @@ async def test_failed_delivery_is_later(publisher: Publisher, broker: Broker) ->
         await publisher.publish(record())
 
 
+async def test_client_that_cannot_go_on_is_replaced(publisher: Publisher, broker: Broker) -> None:
+    """Whoever waits for the old one, or is the first to hear of it, sends again; then all is well."""
+    broker.silent = True
+    waiting = asyncio.create_task(publisher.publish(record()))
+    await asyncio.sleep(0)
+    broker.silent, broker.fatal = False, set(broker.producers)
+    with pytest.raises(Later, match="parted"):
+        await publisher.publish(record())
+    await publisher.publish(record(b"again"))
+    assert broker.messages[-1].value == b"again"
+    assert len(broker.producers) == 2
+    with pytest.raises(Later):
+        await waiting
+
+
 async def test_full_queue_is_later(publisher: Publisher, broker: Broker) -> None:
     broker.full = True
     with pytest.raises(Later):

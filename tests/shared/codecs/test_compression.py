@@ -39,6 +39,16 @@ def status(unpack: Callable[[bytes, int], bytes], body: bytes, limit: int = 1 <<
     return refused.value.status
 
 
+@pytest.mark.parametrize("name", sorted(OTLP_ENCODINGS))
+def test_refusal_tells_how_much_was_unpacked(name: str) -> None:
+    """So that a bomb, and a body with a broken end, count for who sent them."""
+    packed = PACK[name](bytes(5_000_000))
+    for body, limit, least, most in ((packed, 2_000_000, 2_000_001, 4_000_000), (packed[:-4], 1 << 23, 3_000_000, 5_000_000), (b"junk", 1 << 20, 0, 100)):
+        with pytest.raises(Refused) as refused:
+            DECODERS[name](body, limit)
+        assert least <= refused.value.unpacked <= most
+
+
 def test_otlp_has_all_but_snappy() -> None:
     assert set(DECODERS) - OTLP_ENCODINGS == {"snappy"}
 
