@@ -1,5 +1,6 @@
 """ingest_otlp_grpc through a real channel: OTLP/gRPC's requests and answers."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from functions.ingest_otlp_grpc.main import Export
+from functions.ingest_otlp_grpc.main import Export, TokenFirst
 from shared import tokens
 from shared.contract import MAX_BODY_BYTES, Flag
 from shared.intake import open_intake
@@ -37,7 +38,8 @@ async def channel(broker: Broker, database: Database) -> AsyncIterator[grpc.aio.
 @asynccontextmanager
 async def served() -> AsyncIterator[grpc.aio.Channel]:
     async with open_intake(Flag.INGEST_OTLP) as intake:
-        server = grpc.aio.server(options=(("grpc.max_receive_message_length", MAX_BODY_BYTES),))
+        options = (("grpc.max_receive_message_length", MAX_BODY_BYTES),)
+        server = grpc.aio.server(interceptors=(TokenFirst(intake),), options=options)
         server.add_generic_rpc_handlers((Export(intake, Memory(1 << 30)),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -101,6 +103,23 @@ async def test_without_a_valid_token_is_unauthenticated(channel: grpc.aio.Channe
     code, status, retry = await failure(channel, logs(), metadata)
     assert (code, status.code, retry) == (grpc.StatusCode.UNAUTHENTICATED, 16, None)
     assert broker.messages == []
+
+
+async def test_who_has_no_token_is_told_so_before_the_message_is_read(channel: grpc.aio.Channel, acme: Customer) -> None:
+    """gRPC keeps a message as a whole before a handler is called; of somebody unknown it would keep as many as he begins."""
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    export: Any = channel.stream_unary(LOGS)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await export(never(), metadata=(("authorization", "Bearer wrong"),), timeout=20)
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    known = export(never(), metadata=tuple(acme.headers.items()))
+    await known.wait_for_connection()
+    assert not known.done()
+    known.cancel()
 
 
 async def test_token_without_the_signals_scope_is_denied(channel: grpc.aio.Channel, database: Database) -> None:
