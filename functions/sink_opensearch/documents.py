@@ -92,9 +92,10 @@ def _index_of(record: Record) -> Callable[[int], str]:
 def _walk(request: ExportLogsServiceRequest, record: Record) -> Iterator[tuple[Any, bytes, Any]]:
     """Every scope that has log records, with its resource, and the end of their documents, which is written once for all scopes of a resource."""
     for resource in request.resource_logs:
-        around = _common({TENANT_LABEL: record.tenant_id, **_resource(resource.resource.attributes)}) + b"}"
+        around = b""
         for scope in resource.scope_logs:
             if scope.log_records:
+                around = around or _common({TENANT_LABEL: record.tenant_id, **_resource(resource.resource.attributes)}) + b"}"
                 yield resource, around, scope
 
 
