@@ -9,6 +9,7 @@ from localdev.paths import STACK
 def ports() -> dict[str, int]:
     """Name (`KAFKA_PORT`) → port number.
 
+    An address (`GATEWAY_PORT=tcp://10.0.0.1:8080`) isn't meant for us: Kubernetes sets one for each Service in a pod's namespace.
     Raises ValueError naming the variable when a value is not a port number.
     """
     offset = int(os.environ.get("OBSTACK_PORT_OFFSET", "0"))
@@ -18,7 +19,7 @@ def ports() -> dict[str, int]:
         if not equals or line.startswith("#"):
             continue
         given = os.environ.get(name)
-        port = int(given) if given else int(value) + offset
+        port = int(given) if given and "://" not in given else int(value) + offset
         if not 0 < port < 65536:
             raise ValueError(f"{name}={port} is not a port number")
         found[name] = port

@@ -3,10 +3,8 @@
 import copy
 import inspect
 import re
-import subprocess
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from pydantic import SecretStr
@@ -14,39 +12,26 @@ from pydantic_settings import BaseSettings
 
 from localdev import monitoring, topics
 from localdev.gateway import schema
-from localdev.install import servers
 from localdev.manifests import knative, kong, openfaas
 from localdev.manifests.rows import SECRETS, functions, platform_image
 from localdev.paths import STACK
 from shared import settings
 from tests.stack import schemas
+from tests.stack.kustomize import Objects, check, of, pods, render
 
-Objects = list[dict[str, Any]]
 DAY = 86_400
 
 
 @pytest.fixture(scope="session", params=["dev", "prod"])
 def overlay(request: pytest.FixtureRequest) -> Objects:
     """All objects of an overlay."""
-    return render(request.param)
+    return render(f"knative/{request.param}")
 
 
 @pytest.fixture(scope="session")
 def prod() -> Objects:
     """The one with everything in it."""
-    return render("prod")
-
-
-def render(name: str) -> Objects:
-    servers.install(servers.kustomize, lambda _: None)
-    done = subprocess.run([servers.kustomize.binary(), "build", STACK / "knative" / name], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
-
-
-def of(objects: Objects, kind: str) -> dict[str, dict[str, Any]]:
-    """Those of a kind, by name; `Service` are Knative's."""
-    return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
+    return render("knative/prod")
 
 
 def container(service: dict[str, Any]) -> dict[str, Any]:
@@ -67,12 +52,13 @@ def test_generated_files_are_current() -> None:
 
 
 def test_every_object_fits_its_schema(overlay: Objects) -> None:
-    assert len({(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in overlay}) == len(overlay)
-    for one in overlay:
-        if ".knative.dev/" in one["apiVersion"] or "redpanda.com/" in one["apiVersion"]:
-            assert schemas.errors(one) == [], one["metadata"]["name"]
-        else:
-            kubernetes_validate.validate(one, "1.34", strict=True)
+    check(overlay)
+
+
+@pytest.mark.parametrize("folder", ["knative/prod", "knative/monitoring"])
+def test_no_pod_is_given_its_neighbours_addresses(folder: str) -> None:
+    """Kubernetes would name them as settings are named: GATEWAY_PORT."""
+    assert {name for name, pod in pods(render(folder)).items() if pod.get("enableServiceLinks") is not False} == set()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +93,7 @@ def test_every_function_is_there_with_its_own_settings_and_no_others(prod: Objec
 
 
 def test_optional_functions_are_left_out_of_the_base() -> None:
-    assert of(render("dev"), "Service").keys() == {row.host for row in functions() if not row.optional}
+    assert of(render("knative/dev"), "Service").keys() == {row.host for row in functions() if not row.optional}
 
 
 def test_settings_refer_to_what_is_there_and_secrets_to_secrets(overlay: Objects) -> None:
@@ -210,7 +196,7 @@ def test_cluster_local_names_are_for_dispatcher_timer_replay_and_kong_in_prod(pr
 
 def test_kong_finds_the_services_by_their_names_inside_the_cluster(prod: Objects) -> None:
     """The port and the Host header that the gateway for cluster-local names goes by; every function that is there for customers."""
-    (config,) = render("kong")
+    (config,) = render("knative/kong")
     raw = yaml.safe_load(config["data"]["kong.yml"])
     schema.check(raw)
     hosts = {f"{one['metadata']['name']}.{one['metadata']['namespace']}.svc.cluster.local:80" for one in of(prod, "Service").values()}
@@ -233,7 +219,7 @@ def test_kong_of_a_cluster_is_closed_by_the_same_line() -> None:
 
 def test_monitoring_fits_its_schema_and_the_rest() -> None:
     """Applied beside an overlay: its objects are none of an overlay's, and the broker is the same."""
-    made, overlay = render("monitoring"), render("prod")
+    made, overlay = render("knative/monitoring"), render("knative/prod")
     assert {(one["kind"], one["metadata"]["name"]) for one in made} == {
         ("ConfigMap", "telemetry-alerts"),
         ("ConfigMap", "telemetry-scrape"),
@@ -242,8 +228,7 @@ def test_monitoring_fits_its_schema_and_the_rest() -> None:
         ("NetworkPolicy", "lag-from-prometheus"),
     }
     assert not {(one["kind"], one["metadata"]["name"]) for one in made} & {(one["kind"], one["metadata"]["name"]) for one in overlay}
-    for one in made:
-        kubernetes_validate.validate(one, "1.34", strict=True)
+    check(made)
     assert of(made, "ConfigMap")["telemetry-alerts"]["data"] == {"alerts.yml": (STACK / "prometheus" / "alerts.yml").read_text()}
     (lag,) = of(made, "Deployment")["lag"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": knative.BROKER} in lag["env"]
@@ -251,7 +236,7 @@ def test_monitoring_fits_its_schema_and_the_rest() -> None:
 
 
 def test_prometheus_is_let_in_where_pods_say_that_they_tell_metrics(prod: Objects) -> None:
-    policies = of(render("monitoring"), "NetworkPolicy")
+    policies = of(render("knative/monitoring"), "NetworkPolicy")
     (rule,) = policies["functions-from-prometheus"]["spec"]["ingress"]
     annotated = {service["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] for service in of(prod, "Service").values()}
     assert {str(port["port"]) for port in rule["ports"]} == annotated

@@ -133,6 +133,7 @@ def test_stack_file_has_every_function_but_grpc_with_strings_alone() -> None:
 def test_trigger_is_the_connector() -> None:
     deployment = yaml.safe_load((STACK / "openfaas" / "trigger.yaml").read_text())
     kubernetes_validate.validate(deployment, "1.34", strict=True)
+    assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False  # of OpenFaaS' own `gateway` and `prometheus`
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     given = {one["name"]: one["value"] for one in container["env"]}
     assert given == {"KAFKA_BOOTSTRAP_SERVERS": settings()["KAFKA_BOOTSTRAP_SERVERS"], "SINK_URLS": ENTRIES["replay"]["environment"]["SINK_URLS"]}
