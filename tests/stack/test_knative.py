@@ -55,9 +55,9 @@ def test_every_object_fits_its_schema(overlay: Objects) -> None:
     check(overlay)
 
 
-@pytest.mark.parametrize("folder", ["knative/prod", "knative/monitoring"])
+@pytest.mark.parametrize("folder", ["knative/prod", "knative/monitoring", "openfaas"])
 def test_no_pod_is_given_its_neighbours_addresses(folder: str) -> None:
-    """Kubernetes would name them as settings are named: GATEWAY_PORT."""
+    """Kubernetes would name them as settings are named: GATEWAY_PORT, in OpenFaaS' namespace."""
     assert {name for name, pod in pods(render(folder)).items() if pod.get("enableServiceLinks") is not False} == set()
 
 

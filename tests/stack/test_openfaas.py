@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 from time import time_ns
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -25,6 +24,7 @@ from shared.contract import EventType
 from shared.envelope import Record
 from tests import batches, waiting
 from tests.backends import HttpBackend
+from tests.stack.kustomize import Objects, check, of, pods, render
 
 FPROCESS = f"sh {STACK}/image/start.sh"
 ENTRIES = {
@@ -137,11 +137,41 @@ def test_nothing_is_asked_for_that_openfaas_refuses() -> None:
         assert "annotations" not in entry
 
 
-def test_trigger_is_the_connector() -> None:
-    deployment = yaml.safe_load((STACK / "openfaas" / "trigger.yaml").read_text())
-    kubernetes_validate.validate(deployment, "1.34", strict=True)
-    assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False  # of OpenFaaS' own `gateway` and `prometheus`
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+@pytest.fixture(scope="session")
+def rest() -> Objects:
+    """What isn't a function."""
+    return render("openfaas")
+
+
+def test_rest_fits_its_schemas_and_has_nothing_of_knative(rest: Objects) -> None:
+    check(rest)
+    assert {one["kind"] for one in rest if ".knative.dev/" in one["apiVersion"]} == set()
+
+
+def test_jobs_are_those_of_knative_with_all_that_they_name(rest: Objects) -> None:
+    """Secrets apart, which are in no repository."""
+    jobs = {name: pod for name, pod in pods(rest).items() if name != "telemetry-trigger"}
+    assert jobs.keys() == {"migrate", "opensearch-setup", "opensearch-prune"}
+    (config,) = of(rest, "ConfigMap").values()
+    for pod in jobs.values():
+        assert pod["serviceAccountName"] in of(rest, "ServiceAccount")
+        for source in (env["valueFrom"] for env in pod["containers"][0]["env"]):
+            if "configMapKeyRef" in source:
+                assert source["configMapKeyRef"]["name"] == config["metadata"]["name"]
+                assert source["configMapKeyRef"]["key"] in config["data"]
+    assert {one["metadata"]["namespace"] for kind in ("Job", "CronJob", "ConfigMap", "ServiceAccount") for one in of(rest, kind).values()} == {"telemetry"}
+    assert "telemetry" in of(rest, "Namespace")
+
+
+def test_broker_lets_its_clients_in(rest: Objects) -> None:
+    port = int(settings()["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])
+    (rule,) = [rule for rule in of(rest, "NetworkPolicy")["brokers"]["spec"]["ingress"] if {"port": port} in rule.get("ports", [])]
+    peers = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in rule["from"]}
+    assert {of(rest, "Deployment")["telemetry-trigger"]["metadata"]["namespace"], "openfaas-fn"} < peers
+
+
+def test_trigger_is_the_connector(rest: Objects) -> None:
+    (container,) = pods(rest)["telemetry-trigger"]["containers"]
     given = {one["name"]: one["value"] for one in container["env"]}
     assert given == {"KAFKA_BOOTSTRAP_SERVERS": settings()["KAFKA_BOOTSTRAP_SERVERS"], "SINK_URLS": ENTRIES["replay"]["environment"]["SINK_URLS"]}
 
