@@ -19,6 +19,8 @@ RETRIES: Final = 1320
 """Linear backoff waits 0.1 s, 0.2 s, …: a day in all, and 132 s at most until it is seen that the sink is back."""
 DEAD_LETTER_RETRIES: Final = 5000
 """Fourteen and a half days, longer than the topic keeps a letter: there is nobody behind dead_letter."""
+PORT: Final = 8080
+"""Of each function; it is in no list of Knative's own ports."""
 GRPC_METRICS_PORT: Final = 9464
 """METRICS_PORT of stack/image/Dockerfile."""
 ANSWER_SECONDS: Final = 60
@@ -63,15 +65,14 @@ def service(row: Row) -> dict[str, Any]:
 
 def _metrics(row: Row) -> dict[str, str]:
     """Where `/metrics` is, for stack/knative/monitoring/scrape.yml and whoever else goes by these annotations."""
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(GRPC_METRICS_PORT if row.is_grpc else 8080)}
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(GRPC_METRICS_PORT if row.is_grpc else PORT)}
 
 
 def _container(row: Row) -> dict[str, Any]:
     (cpu, most_cpu), (memory, most_memory) = row.scale["cpu"], row.scale["memory"]
     return {
         "image": row.image,
-        # Knative gives PORT; 8080 is in no list of its own ports.
-        "ports": [{"containerPort": 8080, "name": "h2c"} if row.is_grpc else {"containerPort": 8080}],
+        "ports": [{"containerPort": PORT, "name": "h2c"} if row.is_grpc else {"containerPort": PORT}],
         "env": [_setting(name) for name in row.settings],
         **_probes(row),
         "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": most_cpu, "memory": most_memory}},
@@ -94,8 +95,11 @@ def _setting(name: str) -> dict[str, Any]:
 
 
 def _probes(row: Row) -> dict[str, Any]:
-    """Without a port: Knative fills in the function's. Without a period, readiness is asked for many times a second until it is there: a fast cold start."""
-    alive: dict[str, Any] = {"grpc": {}} if row.is_grpc else {"httpGet": {"path": "/healthz"}}
+    """Without a port, which Knative fills in, but where gRPC is asked whether it lives: serving, pkg/reconciler/revision/resources/deploy.go.
+
+    Without a period, readiness is asked for many times a second until it is there: a fast cold start.
+    """
+    alive: dict[str, Any] = {"grpc": {"port": PORT}} if row.is_grpc else {"httpGet": {"path": "/healthz"}}
     ready: dict[str, Any] = {"grpc": {}} if row.is_grpc else {"httpGet": {"path": "/readyz"}}
     return {"readinessProbe": {**ready, "successThreshold": 1}, "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3}}
 

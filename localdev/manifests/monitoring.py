@@ -5,7 +5,7 @@ from string import Template
 from typing import Final
 
 from localdev import monitoring
-from localdev.manifests.knative import GRPC_METRICS_PORT
+from localdev.manifests.knative import GRPC_METRICS_PORT, PORT
 from localdev.manifests.rows import functions
 from localdev.paths import STACK
 
@@ -22,7 +22,7 @@ _ADDRESSES: Final = {
 
 def files() -> dict[Path, str]:
     """Path → text."""
-    addresses = {row.name: f"{row.host}:{GRPC_METRICS_PORT if row.is_grpc else 8080}" for row in functions() if not row.optional}
+    addresses = {row.name: f"{row.host}:{GRPC_METRICS_PORT if row.is_grpc else PORT}" for row in functions() if not row.optional}
     template = (STACK / monitoring.TEMPLATE).read_text()
     values = monitoring.values("/etc/prometheus/alerts.yml", addresses, _ADDRESSES)
     head = f"# Made by ./task manifests of stack/{monitoring.TEMPLATE}; change that.\n"

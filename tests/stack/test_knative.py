@@ -131,6 +131,7 @@ def test_services_keep_the_rules_of_serving(overlay: Objects) -> None:
         assert 60 <= spec["timeoutSeconds"] <= 600  # also the grace period, of which queue-proxy takes 30 s
         assert not {"PORT", "K_SERVICE", "K_CONFIGURATION", "K_REVISION"} & {env["name"] for env in one["env"]}
         assert [port["containerPort"] for port in one["ports"]] == [8080]
+        assert one["livenessProbe"].get("grpc", {"port": 8080}) == {"port": 8080}  # filled in for HTTP and TCP alone; a Deployment wants it
         assert one["readinessProbe"].keys() & {"periodSeconds", "timeoutSeconds", "failureThreshold"} == set()
         assert (
             int(one["resources"]["limits"]["memory"].removesuffix("Gi").removesuffix("Mi")) * (1 if "Mi" in one["resources"]["limits"]["memory"] else 1024)
