@@ -20,6 +20,8 @@ from tests.stack import schemas
 from tests.stack.kustomize import Objects, check, of, pods, render
 
 DAY = 86_400
+PROMETHEUS = {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}
+"""The operators' pods."""
 
 
 @pytest.fixture(scope="session", params=["dev", "prod"])
@@ -32,6 +34,11 @@ def overlay(request: pytest.FixtureRequest) -> Objects:
 def prod() -> Objects:
     """The one with everything in it."""
     return render("knative/prod")
+
+
+def configuration(overlay: Objects) -> dict[str, Any]:
+    """The ConfigMap with the settings."""
+    return next(one for name, one in of(overlay, "ConfigMap").items() if name.startswith("settings"))
 
 
 def container(service: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def test_optional_functions_are_left_out_of_the_base() -> None:
 
 
 def test_settings_refer_to_what_is_there_and_secrets_to_secrets(overlay: Objects) -> None:
-    (config,) = [one for one in overlay if one["kind"] == "ConfigMap"]
+    config = configuration(overlay)
     assert re.fullmatch(r"settings-\w{10}", config["metadata"]["name"])  # another value makes another name, and so a new revision
     for env in [env for one in of(overlay, "Service").values() for env in container(one)["env"]]:
         if env["name"] in SECRETS:
@@ -140,7 +147,7 @@ def test_services_keep_the_rules_of_serving(overlay: Objects) -> None:
 
 
 def test_sources_agree_with_the_catalogue(overlay: Objects) -> None:
-    config = next(one for one in overlay if one["kind"] == "ConfigMap")
+    config = configuration(overlay)
     partitions, services = {topic.name: topic.partitions for topic in topics.declared()}, of(overlay, "Service")
     sources = of(overlay, "KafkaSource")
     assert sources.keys() == {row.host for row in functions() if row.row["kind"] == "event" and row.host in services}
@@ -234,6 +241,35 @@ def test_monitoring_fits_its_schema_and_the_rest() -> None:
     (lag,) = of(made, "Deployment")["lag"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "KAFKA_BOOTSTRAP_SERVERS", "value": knative.BROKER} in lag["env"]
     assert lag["command"] == ["python", "-m", "localdev.trigger.lag"]
+
+
+def test_prometheus_finds_its_files_in_its_own_namespace(prod: Objects) -> None:
+    """Which is that of the pods that the policies let in: a pod mounts no other's ConfigMaps."""
+    made = render("knative/monitoring")
+    rules = [rule for one in (made + prod) if one["kind"] == "NetworkPolicy" for rule in one["spec"].get("ingress", [])]
+    prometheus = [peer for rule in rules for peer in rule.get("from", []) if peer.get("podSelector") == PROMETHEUS]
+    (let_in,) = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in prometheus}
+    assert {one["metadata"]["namespace"] for one in of(made, "ConfigMap").values()} == {let_in}
+    assert {one["metadata"]["namespace"] for one in made if one["kind"] != "ConfigMap"} == {"telemetry"}
+
+
+def test_broker_tells_prometheus_its_metrics_where_it_is_asked(overlay: Objects) -> None:
+    """The port is its admin API's, too: for Prometheus alone."""
+    jobs = {job["job_name"]: job for job in yaml.safe_load((STACK / "knative" / "monitoring" / "scrape.yml").read_text())["scrape_configs"]}
+    port = int(jobs["broker"]["static_configs"][0]["targets"][0].rpartition(":")[2])
+    (rule,) = [rule for rule in of(overlay, "NetworkPolicy")["brokers"]["spec"]["ingress"] if {"port": port} in rule.get("ports", [])]
+    assert rule["ports"] == [{"port": port}]
+    assert [peer["podSelector"] for peer in rule["from"]] == [PROMETHEUS]
+
+
+@pytest.mark.parametrize(("name", "deployed"), [("dev", None), ("prod", "sink_archive")])
+def test_lag_counts_the_archives_group_where_the_archive_is_deployed(name: str, deployed: str | None) -> None:
+    """Elsewhere nobody serves it, so it would be late for ever."""
+    (container,) = pods(render("knative/monitoring"))["lag"]["containers"]
+    (source,) = [env["valueFrom"]["configMapKeyRef"] for env in container["env"] if env["name"] == "OBSTACK_WITH"]
+    assert source["optional"] is True
+    config = of(render(f"knative/{name}"), "ConfigMap").get(source["name"], {"data": {}})
+    assert config["data"].get(source["key"]) == deployed
 
 
 def test_prometheus_is_let_in_where_pods_say_that_they_tell_metrics(prod: Objects) -> None:
