@@ -115,6 +115,18 @@ def test_settings_refer_to_what_is_there_and_secrets_to_secrets(overlay: Objects
     assert not [one for one in overlay if one["kind"] == "Secret"]
 
 
+def test_opensearch_is_pruned_by_what_was_set_up(overlay: Objects) -> None:
+    """Both Jobs have all of the set-up's settings from the same place; shipped are the defaults."""
+    config, jobs = configuration(overlay), pods(overlay)
+    own = settings.OpenSearchSetup.model_fields.keys() - settings.Settings.model_fields.keys()
+    for name in ("opensearch-setup", "opensearch-prune"):
+        (container,) = jobs[name]["containers"]
+        given = {env["name"]: env["valueFrom"]["configMapKeyRef"] for env in container["env"]}
+        assert given == {field.upper(): {"name": config["metadata"]["name"], "key": field.upper()} for field in own}
+    for field in own - {"opensearch_url"}:
+        assert config["data"][field.upper()] == str(settings.OpenSearchSetup.model_fields[field].default)
+
+
 def test_secrets_are_the_settings_that_the_functions_keep_secret() -> None:
     models = [one for _, one in inspect.getmembers(settings, inspect.isclass) if issubclass(one, BaseSettings)]
     secret = {name.upper() for model in models for name, field in model.model_fields.items() if SecretStr in (field.annotation, *_parts(field.annotation))}
