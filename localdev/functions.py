@@ -64,6 +64,7 @@ WITH = "OBSTACK_WITH"
 _SETTINGS: Mapping[str, Callable[[], str]] = {
     "KAFKA_BOOTSTRAP_SERVERS": topics.bootstrap_servers,
     "DATABASE_URL": backends.postgres_url,
+    "LIMITS_STORAGE_URL": lambda: os.environ.get("LIMITS_STORAGE_URL", ""),  # there is no Redis on a laptop unless somebody has one
     "LOKI_URL": loki.url,
     "PROMETHEUS_URL": prometheus.url,
     "PROM_LABEL_PROXY_URL": prometheus.proxy_url,
@@ -79,6 +80,7 @@ _SETTINGS: Mapping[str, Callable[[], str]] = {
     "SESSION_SECRET": session_secret,
     "S3_BUCKET": lambda: s3.BUCKET,
     "S3_ENDPOINT_URL": s3.url,
+    "AWS_REGION": lambda: s3.REGION,
     "AWS_ACCESS_KEY_ID": lambda: s3.ACCESS_KEY,
     "AWS_SECRET_ACCESS_KEY": s3.secret_key,
     "SINK_URLS": lambda: json.dumps({function.name: function.url for function in catalogue() if function.trigger}),

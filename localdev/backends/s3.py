@@ -16,6 +16,8 @@ from shared.settings import ObjectStore
 _NAME = "s3"
 BUCKET = "obstack"
 ACCESS_KEY = "obstack"
+REGION = "us-east-1"
+"""versitygw's, as long as it is told no other."""
 
 
 def url() -> str:
@@ -36,7 +38,7 @@ def secret_key() -> str:
 def settings() -> ObjectStore:
     """For a client on this machine."""
     return ObjectStore.model_validate(
-        {"s3_bucket": BUCKET, "s3_endpoint_url": url(), "aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": secret_key()},
+        {"s3_bucket": BUCKET, "s3_endpoint_url": url(), "aws_region": REGION, "aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": secret_key()},
     )
 
 

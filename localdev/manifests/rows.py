@@ -12,14 +12,15 @@ from localdev.rows import rows
 
 SECRETS: Final = {
     "DATABASE_URL": ("database", "url"),
+    "LIMITS_STORAGE_URL": ("limits", "url"),
     "SESSION_SECRET": ("sessions", "secret"),
     "OTEL_EXPORTER_OTLP_HEADERS": ("tracing", "headers"),
     "AWS_ACCESS_KEY_ID": ("object-store", "access-key-id"),
     "AWS_SECRET_ACCESS_KEY": ("object-store", "secret-access-key"),
 }
 """Settings that only a secret of the platform holds: its name and key. They are those of `SecretStr` in shared/settings.py."""
-OPTIONAL: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OTEL_EXPORTER_OTLP_HEADERS"})
-"""Not needed where the platform gives the function a role, and where no spans are exported."""
+OPTIONAL: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "LIMITS_STORAGE_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
+"""Not needed where the platform gives the function a role, where each instance counts for itself, and where no spans are exported."""
 
 _HEAD: Final = "# Made by ./task manifests of stack/functions.yml, stack/scale.yml and stack/redpanda/topics.yml; change those.\n"
 

@@ -147,6 +147,14 @@ async def limiter(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> AsyncIterato
         yield made
 
 
+async def test_without_a_storage_each_instance_counts_for_itself(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty setting, as manifests have it, is none."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://database.invalid/obstack")
+    monkeypatch.setenv("LIMITS_STORAGE_URL", "")
+    async with Limiter(Settings(), clock) as limiter:
+        assert limiter._shared is None
+
+
 async def test_shared_windows_hold_the_plan(limiter: Limiter) -> None:
     who = tenant()
     for _ in range(20):

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings
 from localdev import monitoring, topics
 from localdev.gateway import schema
 from localdev.manifests import knative, kong, openfaas
-from localdev.manifests.rows import SECRETS, functions, platform_image
+from localdev.manifests.rows import OPTIONAL, SECRETS, functions, platform_image
 from localdev.paths import STACK
 from shared import settings
 from tests.stack import schemas
@@ -113,6 +113,15 @@ def test_settings_refer_to_what_is_there_and_secrets_to_secrets(overlay: Objects
             assert env["valueFrom"]["configMapKeyRef"] == {"name": config["metadata"]["name"], "key": env["name"]}
             assert env["name"] in config["data"]
     assert not [one for one in overlay if one["kind"] == "Secret"]
+
+
+def test_region_and_shared_limits_can_be_given_to_those_that_read_them(prod: Objects) -> None:
+    customers = {row.host for row in functions() if row.row["kind"] in {"http", "grpc"}}
+    for name, service in of(prod, "Service").items():
+        given = {env["name"]: env["valueFrom"] for env in container(service)["env"]}
+        assert ("AWS_REGION" in given) == ("S3_BUCKET" in given)
+        assert ("LIMITS_STORAGE_URL" in given) == (name in customers)
+        assert all(given[setting]["secretKeyRef"]["optional"] for setting in OPTIONAL & given.keys())
 
 
 def test_opensearch_is_pruned_by_what_was_set_up(overlay: Objects) -> None:
