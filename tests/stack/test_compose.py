@@ -105,6 +105,16 @@ def test_gateway_finds_its_upstreams() -> None:
     assert not [target for target in targets if target[0] not in SERVICES or target[1] != "8080"]
 
 
+def test_gateways_file_may_be_changed_while_it_runs() -> None:
+    """Closing the gateway is an edit and a reload: a file that is mounted alone would stay the old one for the container. Kong's own files aren't hidden."""
+    (mount,) = SERVICES["kong"]["volumes"]
+    source, target, _ = mount.split(":")
+    declared = Path(SERVICES["kong"]["environment"]["KONG_DECLARATIVE_CONFIG"])
+    assert (STACK / source).is_dir()
+    assert STACK / source / declared.relative_to(target) == STACK / "kong" / "kong.yml"
+    assert not Path("/etc/kong").is_relative_to(target)
+
+
 def test_configuration_that_is_mounted_exists_and_gets_its_values() -> None:
     """The laptop's files, with every placeholder set."""
     for name, service in SERVICES.items():
