@@ -35,9 +35,9 @@ def code(page: Path) -> Iterator[str]:
     yield from _SPAN.findall(prose(page))
 
 
-def pictures(page: Path) -> list[str]:
-    """Its mermaid blocks."""
-    return [fence[3] for fence in _FENCE.finditer(page.read_text()) if fence[2] == "mermaid"]
+def blocks(page: Path, language: str) -> list[str]:
+    """Its blocks of this language: `mermaid` are the pictures."""
+    return [fence[3] for fence in _FENCE.finditer(page.read_text()) if fence[2] == language]
 
 
 def links(page: Path) -> list[str]:

@@ -142,7 +142,7 @@ def test_every_answer_is_explained_to_clients(heading: str, codes: set[int | str
 
 def test_pictures_name_every_function_and_topic() -> None:
     """docs/architecture.md: none is missing, and none that isn't there any more."""
-    pictures = "\n".join(pages.pictures(ROOT / "docs" / "architecture.md"))
+    pictures = "\n".join(pages.blocks(ROOT / "docs" / "architecture.md", "mermaid"))
     functions = yaml.safe_load((STACK / "functions.yml").read_text())["functions"]
     assert not {name for name in (*functions, *Topic) if name not in pictures}
     named = set(re.findall(r"\b(?:ingest|sink)_[a-z]+(?:_[a-z]+)*\b", pictures))

@@ -14,8 +14,9 @@ from localdev import monitoring, topics
 from localdev.gateway import schema
 from localdev.manifests import knative, kong, openfaas
 from localdev.manifests.rows import OPTIONAL, SECRETS, functions, platform_image
-from localdev.paths import STACK
+from localdev.paths import ROOT, STACK
 from shared import settings
+from tests.docs import pages
 from tests.stack import schemas
 from tests.stack.kustomize import Objects, check, of, pods, render
 
@@ -299,6 +300,17 @@ def test_prometheus_is_let_in_where_pods_say_that_they_tell_metrics(prod: Object
     annotated = {service["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] for service in of(prod, "Service").values()}
     assert {str(port["port"]) for port in rule["ports"]} == annotated
     assert all({"namespaceSelector", "podSelector"} == set(peer) for peer in rule["from"])
+
+
+def test_the_example_for_backends_lets_prometheus_in_where_it_asks() -> None:
+    """docs/security.md. The same Prometheus as at the functions, and each port of a backend that is scraped."""
+    (example,) = pages.blocks(ROOT / "docs" / "security.md", "yaml")
+    policy = yaml.safe_load(example)
+    kubernetes_validate.validate(policy, "1.34", strict=True)
+    (functions_rule,) = of(render("monitoring"), "NetworkPolicy")["functions-from-prometheus"]["spec"]["ingress"]
+    (rule,) = [rule for rule in policy["spec"]["ingress"] if rule["from"] == functions_rule["from"]]
+    scraped = re.findall(r"\.backends:(\d+)", (STACK / "knative" / "monitoring" / "scrape.yml").read_text())
+    assert {str(port["port"]) for port in rule["ports"]} == set(scraped)
 
 
 def test_scraped_jobs_and_functions_have_the_names_that_the_rules_use() -> None:
