@@ -2,7 +2,7 @@
 
 librdkafka calls back when it is polled, so the event loop polls it, every millisecond while a record is under way: a thread of its own would fight the loop
 for the interpreter's lock, 5 ms at a time. An idempotent producer keeps order and adds no duplicates by its own retries; a timed-out record may still be in
-the log ("possibly persisted"), which is why everything behind takes what comes twice for one.
+the log ("possibly persisted"), and its client sends it again as another record, which is why everything behind knows a batch by what is in it.
 
 What the client calls fatal (its sequence numbers and the broker's have parted) it says of all that comes after, for ever: then another one takes its place.
 """
