@@ -30,7 +30,7 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 SECONDS = 50.0
-"""Of a backend's silence. Below the gateway's 60 s, so that the caller gets our 504 and not a cut connection."""
+"""Of a backend's silence. Below the gateway's 120 s, so that the caller gets our 504 and not a cut connection."""
 
 MAX_WHOLE = 4 * 1024 * 1024
 """Of an answer that one of ours is made of."""
