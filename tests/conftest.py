@@ -142,10 +142,11 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
     os.environ.setdefault("OBSTACK_WITH", "sink_archive")
     os.environ.setdefault(servers.CLIENTS, "1")
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        sys.stderr.write("\nstarting the tests' stack; the first time on a machine this compiles the backends\n")
-        subprocess.run([sys.executable, "-m", "localdev", "up"], cwd=paths.ROOT, check=True)
+    # One that didn't come up, or was interrupted on its way, is ended too.
     try:
+        with capture.global_and_fixture_disabled():
+            sys.stderr.write("\nstarting the tests' stack; the first time on a machine this compiles the backends\n")
+            subprocess.run([sys.executable, "-m", "localdev", "up"], cwd=paths.ROOT, check=True)
         yield Stack(json.loads((paths.local() / "demo.json").read_text()))
     finally:
         if not os.environ.get("OBSTACK_TEST_KEEP"):
