@@ -2,12 +2,12 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
-import pytest
 import yaml
 from aiohttp import web
 from multidict import CIMultiDict
@@ -16,6 +16,7 @@ from localdev.gateway import __main__ as gateway
 from localdev.gateway import config
 from localdev.paths import STACK
 from localdev.ports import free_port
+from tests import waiting
 
 KONG: dict[str, Any] = yaml.safe_load((STACK / "kong" / "kong.yml").read_text())
 HTTP = [service for service in KONG["services"] if service["protocol"] == "http"]
@@ -97,16 +98,12 @@ async def before(upstream: str | Handler, raw: dict[str, Any] | None = None, **o
 
 
 async def _listening(port: int, task: asyncio.Task[None]) -> None:
-    for _ in range(500):
+    def listens() -> bool:
         assert not task.done()
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            return
-    pytest.fail("the gateway doesn't listen")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    await waiting.until_so(listens, what="the gateway listens")
 
 
 async def mirror(request: web.BaseRequest) -> web.Response:

@@ -4,7 +4,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from localdev.install.servers import CLIENTS, collector, logcli, loki, prom_labe
 from localdev.paths import STACK, cache
 from localdev.ports import ports
 from localdev.service import InstallError
+from tests import waiting
 
 MAVEN = Path(component_module.__file__).with_name("maven")
 
@@ -112,9 +112,7 @@ class TestLock:
         with locked(tmp_path / "lock", silent):
             thread = threading.Thread(target=second)
             thread.start()
-            deadline = time.monotonic() + 5
-            while not order and time.monotonic() < deadline:
-                time.sleep(0.01)
+            waiting.until(lambda: order, what="the second waits")
             order.append("first")
         thread.join(5)
         assert order == ["waiting: another installation is making the same", "first", "second"]

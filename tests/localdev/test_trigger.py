@@ -26,6 +26,7 @@ from localdev.trigger.timer import Timer
 from shared import envelope
 from shared.contract import EventType, Source, Topic
 from shared.tenant import Tenant
+from tests import waiting
 
 GOOD: dict[str, bytes | None] = {
     "ce_specversion": b"1.0",
@@ -417,7 +418,7 @@ async def test_silent_function_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(delivering, "REQUEST_SECONDS", 0.05)
     async with function_answering(SILENCE, 204) as (url, requests), delivery_to(url, Letters(), monkeypatch) as delivery:
         assert await delivery.deliver(EVENT, asyncio.Event())
-    assert len(requests) == 2
+    assert len(requests) >= 2, "on a busy machine the good answer may be late, too"
 
 
 async def test_retry_loop_logs_seldom(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -435,15 +436,13 @@ async def test_retry_loop_logs_seldom(monkeypatch: pytest.MonkeyPatch, caplog: p
 async def test_timer_calls_until_it_is_ended(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the function answers; that it fails is said once, not each time."""
     async with function_answering(200, 503, 503, 503, 200) as (url, requests), aiohttp.ClientSession() as session:
-        async with asyncio.timeout(10), Timer(url, 0.01, session):
-            while len(requests) < 5:  # noqa: ASYNC110 nobody tells
-                await asyncio.sleep(0.01)
+        async with Timer(url, 0.01, session):
+            await waiting.until_so(lambda: len(requests) >= 5, what="five ticks")
         assert [request.method for request, _ in requests[:5]] == ["POST"] * 5
     assert [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING] == ["tick not taken: 503"]
 
 
 async def test_timer_outlives_a_function_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
-    async with aiohttp.ClientSession() as session, asyncio.timeout(10), Timer("http://127.0.0.1:1", 0.001, session):
-        while not caplog.records:  # noqa: ASYNC110 nobody tells
-            await asyncio.sleep(0.001)
+    async with aiohttp.ClientSession() as session, Timer("http://127.0.0.1:1", 0.001, session):
+        await waiting.until_so(lambda: caplog.records, what="the tick that failed is told")
     assert "tick not taken" in caplog.text

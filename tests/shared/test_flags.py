@@ -1,6 +1,5 @@
 """Flags: what counts of several, how long it counts, and what happens while the database is away."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from uuid import UUID, uuid4
@@ -15,6 +14,7 @@ from shared.contract import Flag, Switch
 from shared.database import Database as Questions
 from shared.flags import Flags
 from shared.settings import Database as Settings
+from tests import waiting
 from tests.edges import Database
 from tests.postgres import Postgres
 
@@ -28,9 +28,7 @@ def made(defaults: Mapping[Flag, Switch] = INGEST, seconds: float = 0.01) -> Fla
 
 
 async def until(read: Flags, tenant_id: str, value: Switch) -> None:
-    async with asyncio.timeout(5):
-        while read.of(tenant_id) is not value:  # noqa: ASYNC110 nobody tells
-            await asyncio.sleep(0.01)
+    await waiting.until_so(lambda: read.of(tenant_id) is value, what=f"the flag is {value}")
 
 
 def metric(name: str, **labels: str) -> float | None:
@@ -87,9 +85,7 @@ async def test_known_flags_go_on_while_the_database_is_away_and_end_in_time(data
         database.down = True
         database.flags = []
         asked = database.asked
-        async with asyncio.timeout(5):
-            while database.asked < asked + 3:  # noqa: ASYNC110 nobody tells
-                await asyncio.sleep(0.01)
+        await waiting.until_so(lambda: database.asked >= asked + 3, what="it was asked three times")
         assert read.of(GLOBEX) is Switch.OFF
     database.down = False
     database.flags = [("ingest", ACME, "off", 0.3)]

@@ -12,6 +12,7 @@ from localdev.chaos.load import Run
 from localdev.load.generator import OTLP_UNDER_WAY, Load, Plan, Tick, retry_after, session
 from localdev.load.profiles import LOGS, SAMPLES
 from localdev.load.schedule import Batch, Client
+from tests import waiting
 
 
 @dataclass
@@ -106,9 +107,8 @@ async def test_what_is_not_taken_in_time_is_given_up(gateway: Gateway) -> None:
 async def test_a_client_has_as_many_requests_under_way_as_the_real_one_and_waiting_counts(gateway: Gateway, signal: str, most: int) -> None:
     gateway.hold.clear()
     sending = asyncio.create_task(sent(gateway, client(signal, *[0.0] * 12)))
-    while gateway.under_way < most:  # noqa: ASYNC110 the server's count has no event
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.3)  # in which more could come
+    await waiting.until_so(lambda: gateway.under_way >= most, what="as many are under way")
+    await asyncio.sleep(0.3)  # the gateway is slow, on purpose: in this time more could come
     held = gateway.most
     gateway.hold.set()
     tick = await sending

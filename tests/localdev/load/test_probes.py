@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +14,7 @@ from localdev.chaos.load import Run
 from localdev.load.probes import BACKENDS, Probes
 from shared.codecs.compression import unsnappy
 from shared.codecs.prompb.remote1_pb2 import WriteRequest
+from tests import waiting
 
 RUN = Run("r", 0, 0, 0)
 
@@ -78,21 +79,15 @@ async def pipeline() -> AsyncIterator[Pipeline]:
     await runner.cleanup()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 the probes' thread has no event
-            await asyncio.sleep(0.02)
-
-
 async def test_a_probe_is_found_once_it_shows_up_and_its_time_counts_from_the_event(pipeline: Pipeline) -> None:
     probes = Probes(pipeline.url, "token", RUN, 10)
     probes.__enter__()
     try:
-        await until(lambda: min(len(pipeline.lines), len(pipeline.values), len(pipeline.spans)) >= 2)
+        await waiting.until_so(lambda: min(len(pipeline.lines), len(pipeline.values), len(pipeline.spans)) >= 2)
         assert probes.found == {backend: [] for backend in BACKENDS}
         probes.stop()
         pipeline.shown = {"loki", "opensearch", "prometheus"}
-        await until(lambda: not any(probes.missing()[backend] for backend in pipeline.shown))
+        await waiting.until_so(lambda: not any(probes.missing()[backend] for backend in pipeline.shown))
         assert all(max(took for _, took in probes.found[backend]) >= 1 for backend in pipeline.shown)  # the first waited for the second, a second later
     finally:
         await asyncio.to_thread(probes.__exit__)
