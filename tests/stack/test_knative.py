@@ -306,8 +306,8 @@ def test_the_example_for_backends_lets_prometheus_in_where_it_asks() -> None:
     """docs/security.md. The same Prometheus as at the functions, and each port of a backend that is scraped."""
     (example,) = pages.blocks(ROOT / "docs" / "security.md", "yaml")
     policy = yaml.safe_load(example)
-    kubernetes_validate.validate(policy, "1.34", strict=True)
-    (functions_rule,) = of(render("monitoring"), "NetworkPolicy")["functions-from-prometheus"]["spec"]["ingress"]
+    check([policy])
+    (functions_rule,) = of(render("knative/monitoring"), "NetworkPolicy")["functions-from-prometheus"]["spec"]["ingress"]
     (rule,) = [rule for rule in policy["spec"]["ingress"] if rule["from"] == functions_rule["from"]]
     scraped = re.findall(r"\.backends:(\d+)", (STACK / "knative" / "monitoring" / "scrape.yml").read_text())
     assert {str(port["port"]) for port in rule["ports"]} == set(scraped)
