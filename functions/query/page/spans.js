@@ -87,11 +87,14 @@ export function ordered(spans) {
   };
   spans.filter(isRoot).sort(byStart).forEach(walk);
   spans.forEach(walk);
-  const open = []; // the rows above the one that is looked at, outermost first
-  rows.forEach((row, index) => {
-    while (open.length && rows[open.at(-1)].depth >= row.depth) open.pop();
-    for (const above of open) rows[above].below++;
-    open.push(index);
-  });
+  const open = []; // the rows above the one that is looked at, outermost first; what is below one stands between it and the row that closes it
+  const close = (depth, end) => {
+    while (open.length && rows[open.at(-1)].depth >= depth) {
+      const index = open.pop();
+      rows[index].below = end - index - 1;
+    }
+  };
+  rows.forEach((row, index) => (close(row.depth, index), open.push(index)));
+  close(0, rows.length);
   return rows;
 }
