@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import people
 from tests.browser.conftest import Visit
 from tests.browser.people import Person, Sent, Tenant
 from tests.browser.visitor import Visitor, visible
@@ -123,6 +124,45 @@ def test_session_that_ended_leads_to_the_form_and_back(visit: Visit, customer: T
     expect(visitor.at("#login-error")).to_have_text(re.compile("session has ended"))
     visitor.log_in(customer.admin)
     visible(visitor.at("#usage-totals"))
+
+
+def test_every_tab_shows_who_is_logged_in(visit: Visit, customer: Tenant, newcomer: Tenant, sent: Sent) -> None:
+    visitor = visit()
+    visitor.go("logs", q=sent.word)
+    visitor.log_in(customer.admin)
+    visible(visitor.records())
+    first = visitor.page
+    visitor.context.clear_cookies()
+    visitor.page = visitor.context.new_page()
+    visitor.go()
+    visitor.log_in(newcomer.admin)
+    visitor.is_ready()
+    expect(first.locator("#tenant")).to_have_text(newcomer.name)
+    visible(first.locator("#log-notice .notice"))
+    expect(first.locator("#log-list details")).to_have_count(0)
+    visitor.at("#logout").click()
+    visible(first.locator("#login-form"))
+    visible(visitor.at("#login-form"))
+    visitor.log_in(customer.admin)
+    visible(first.locator("#log-list details"))
+
+
+def test_secret_is_not_shown_to_the_next_user(visit: Visit) -> None:
+    tenant, visitor = people.new_tenant("Shared desk"), visit()
+    visitor.go("tokens")
+    visitor.log_in(tenant.admin)
+    visitor.at("#token-name").fill("mine")
+    visitor.at("#token-submit").click()
+    visible(visitor.at("#token-secret"))
+    visitor.quiet = ["/query/"]
+    visitor.context.clear_cookies()
+    visitor.at("nav a[data-view=usage]").click()
+    visible(visitor.at("#login-form"))
+    visitor.log_in(tenant.viewer)
+    expect(visitor.at("#who-email")).to_have_text(tenant.viewer.email)
+    visitor.at("nav a[data-view=tokens]").click()
+    visible(visitor.at("#token-list").get_by_text("mine"))
+    expect(visitor.at("#token-secret")).to_have_count(0)
 
 
 def test_viewer_may_look_and_not_touch(visit: Visit, customer: Tenant, sent: Sent) -> None:

@@ -5,6 +5,10 @@ import { sentence } from "./format.js";
 
 let user = null;
 
+// The cookie is all tabs': who comes or goes in one of them does so in the others. A message is the user who has come, null for nobody.
+const tabs = new BroadcastChannel("obstack-session");
+const isOther = (found) => found?.email !== user?.email || found?.tenant.id !== user?.tenant.id;
+
 /** Whether this user may change what belongs to the tenant; the function decides it again for itself. */
 export const isAdmin = () => !user?.roles || user.roles.includes("admin");
 
@@ -14,6 +18,7 @@ export function start() {
   $("logout-everywhere").addEventListener("click", () => logOut({ everywhere: true }));
   addEventListener("pageshow", (event) => event.persisted && location.reload()); // Back, after logging out, asks again who is here
   addEventListener("signed-out", (event) => showLogin(event.detail));
+  tabs.addEventListener("message", ({ data }) => (isOther(data) ? location.reload() : data && $("app").hidden && welcome(data)));
   ask("/query/api/me").then(welcome, (error) => error.status === 401 || showLogin(sentence(error.message)));
 }
 
@@ -25,7 +30,8 @@ async function logIn(event) {
   try {
     const found = await send("POST", "/query/api/login", { email: $("email").value, password: $("password").value });
     $("password").value = "";
-    if (user && found.tenant.id !== user.tenant.id) return location.reload(); // nothing of the tenant before may stay
+    tabs.postMessage(found);
+    if (user && isOther(found)) return location.reload(); // nothing of the user before may stay
     welcome(found);
   } catch (error) {
     $("login-error").textContent = sentence(error.message);
@@ -41,6 +47,8 @@ async function logOut(body) {
   } catch (error) {
     // Who leaves everywhere must know when the others stayed.
     if (body?.everywhere && error.status !== 401) return showLogin(`${sentence(error.message)} You may still be logged in elsewhere: log in and try again.`);
+  } finally {
+    tabs.postMessage(null);
   }
   location.replace(location.pathname); // what was read is gone with the page
 }
