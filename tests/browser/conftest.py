@@ -112,3 +112,15 @@ def visit(browser: Browser, stack: Stack, artefacts: Path, cookie_of: Callable[[
     for place, visitor in enumerate(made):
         visitor.leave(artefacts / f"failed-{name}-{place}" if failed else None)
     assert not complaints
+
+
+@pytest.fixture
+def visitor(visit: Visit, customer: Tenant, sent: Sent) -> Visitor:
+    """The customer's administrator, logged in."""
+    return visit(customer.admin)
+
+
+@pytest.fixture(scope="session")
+def live_token(customer: Tenant) -> str:
+    """To send more as the customer."""
+    return people.new_token(customer)

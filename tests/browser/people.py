@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -126,14 +126,14 @@ class _Post:
         self._gateway = gateway
         self._headers = {"authorization": f"Bearer {token}"}
 
-    def logs(self, word: str, bodies: list[str], spread: float = 0.0, **ids: str) -> None:
-        """Records of mixed severity, evenly over the last `spread` seconds."""
+    def logs(self, word: str, bodies: list[str], spread: float = 0.0, more: Mapping[str, str] | None = None, **ids: str) -> None:
+        """Records of mixed severity, evenly over the last `spread` seconds. `more`: attributes of each."""
         now = time.time()
         records = []
         for place, body in enumerate(bodies):
             text, number = LEVELS[place % len(LEVELS)] if spread else ("ERROR", 17)
             at = str(int((now - spread * (1 - place / len(bodies))) * 1e9))
-            attributes = [{"key": "order.id", "value": {"intValue": str(place)}}]
+            attributes = [{"key": "order.id", "value": {"intValue": str(place)}}, *({"key": key, "value": _text(value)} for key, value in (more or {}).items())]
             records.append({"timeUnixNano": at, "severityText": text, "severityNumber": number, "body": _text(body), "attributes": attributes, **ids})
         self._otlp("logs", {"resourceLogs": [{"resource": _service(f"shop-{word}"), "scopeLogs": [{"logRecords": records}]}]})
 
@@ -169,9 +169,9 @@ class _Post:
         httpx2.post(f"{self._gateway}/ingest/otlp/v1/{signal}", json=batch, headers=self._headers, timeout=30).raise_for_status()
 
 
-def send_log(gateway: str, token: str, word: str, body: str) -> None:
-    """One record of now."""
-    _Post(gateway, token).logs(word, [body])
+def send_logs(gateway: str, token: str, word: str, bodies: list[str], **attributes: str) -> None:
+    """Records of now."""
+    _Post(gateway, token).logs(word, bodies, more=attributes)
 
 
 def send_gauge(gateway: str, token: str, name: str) -> None:

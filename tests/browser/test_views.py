@@ -16,12 +16,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture
-def visitor(visit: Visit, customer: Tenant, sent: Sent) -> Visitor:
-    """The administrator, logged in."""
-    return visit(customer.admin)
-
-
 def test_search_leads_to_the_record_its_trace_and_back(visitor: Visitor, sent: Sent) -> None:
     visitor.see("logs", range="1h")
     visitor.at("#log-q").fill(f"{sent.word} refused")
@@ -112,21 +106,16 @@ def test_live_shows_a_record_that_is_sent_meanwhile(visitor: Visitor, stack: Sta
     visible(visitor.at("#log-pause"))
     visitor.is_ready()
     text = f"meanwhile {mode or 'text'} {time.time_ns()} {sent.word}"
-    people.send_log(stack.gateway, live_token, f"{sent.word}-live", text)
+    people.send_logs(stack.gateway, live_token, f"{sent.word}-live", [text])
     until(lambda: seen(visitor.records(text)), 40, "the record is shown")
     expect(visitor.records(text)).to_have_count(1)
     visitor.at("#log-pause").click()
     later = f"later {text}"
-    people.send_log(stack.gateway, live_token, f"{sent.word}-live", later)
+    people.send_logs(stack.gateway, live_token, f"{sent.word}-live", [later])
     until(lambda: seen(visitor.at("#log-pause").get_by_text(re.compile(r"Resume \([1-9]"))), 40, "the record waits")
     expect(visitor.records(later)).to_have_count(0)
     visitor.at("#log-pause").click()
     visible(visitor.records(later))
-
-
-@pytest.fixture(scope="module")
-def live_token(customer: Tenant) -> str:
-    return people.new_token(customer)
 
 
 def test_metric_chosen_with_enter_is_shown_as_suits_it(visitor: Visitor, sent: Sent) -> None:
@@ -180,6 +169,31 @@ def test_trace_is_found_by_what_is_in_it(visitor: Visitor, sent: Sent) -> None:
     expect(visitor.at("#trace h1")).to_contain_text(f"POST /orders {sent.word}")
     visitor.at("#trace .fold").first.click()
     expect(visitor.at(".span-row:visible")).to_have_count(1)
+
+
+CHAIN = """async (length) => {
+  const { ordered } = await import("/query/page/spans.js");
+  const rows = ordered(Array.from({ length }, (_, place) => ({ id: `${place}`, parent: `${place - 1}`, start: 0n })));
+  return rows.every((row, place) => row.depth === place && row.below === length - place - 1);
+}"""
+TREE = """async (parents) => {
+  const { ordered } = await import("/query/page/spans.js");
+  const spans = Object.entries(parents).map(([id, parent], place) => ({ id, parent, start: BigInt(place) }));
+  return ordered(spans).map(({ span, depth, below }) => [span.id, depth, below]);
+}"""
+
+
+def test_spans_below_each_are_counted(visitor: Visitor) -> None:
+    visitor.see("traces")
+    parents = {"a": "", "b": "a", "c": "b", "d": "a", "e": "", "f": "e", "x": "y", "y": "x"}
+    rows = [["a", 0, 3], ["b", 1, 1], ["c", 2, 0], ["d", 1, 0], ["e", 0, 1], ["f", 1, 0], ["x", 0, 1], ["y", 1, 0]]
+    assert visitor.page.evaluate(TREE, parents) == rows
+
+
+def test_longest_chain_of_spans_is_shown(visitor: Visitor) -> None:
+    """Counting what is below each by going through all above it would take minutes."""
+    visitor.see("traces")
+    visitor.page.wait_for_function(CHAIN, arg=100_000)
 
 
 def test_live_chart_shows_what_came_meanwhile(visitor: Visitor, stack: Stack, sent: Sent, live_token: str) -> None:

@@ -41,7 +41,8 @@ export function change(changes) {
   go(view, { ...all, ...changes });
 }
 
-export const zoom = (from, to) => change({ range: "custom", from: Math.floor(from), to: Math.ceil(to) });
+/** A part of the time, which nothing live can be in. */
+export const zoom = (from, to) => change({ range: "custom", from: Math.floor(from), to: Math.ceil(to), live: "" });
 export const again = () => dispatchEvent(new Event("again"));
 
 /** {range, from, to} in ms; `fixed` for a time that doesn't move with the clock. */

@@ -1,9 +1,11 @@
 // A view's form: filled from the address, and its submission is the next address.
 import { $, button, h, option } from "./dom.js";
-import { RANGES, go, place, rangeOf } from "./address.js";
+import { RANGES, go, place, rangeOf, zoom } from "./address.js";
 import { clock } from "./format.js";
 
+// What fields show of a time, and of a text: no part of a second, and no line breaks.
 const local = (milliseconds) => clock(milliseconds, false).replace(" ", "T");
+const oneLine = (text) => text.replace(/[\r\n]+/g, " ");
 
 /** Give the view's form its time fields and let it lead to `#/view?fields`. `more`: what isn't a field, given the fields. */
 export function wire(view, more = (values) => values) {
@@ -24,9 +26,10 @@ export function wire(view, more = (values) => values) {
     ),
     moment("from", "From"),
     moment("to", "To"),
-    button("Zoom out", () => zoomOut(view), { class: "custom", hidden: true }),
+    button("Zoom out", zoomOut, { class: "custom", hidden: true }),
   );
   form.addEventListener("submit", (event) => (event.preventDefault(), submit(view, more)));
+  form.addEventListener("input", () => forgive(form));
   form.elements.range.addEventListener("change", () => {
     showTime(form);
     if (form.elements.range.value !== "custom") return submit(view, more);
@@ -37,23 +40,53 @@ export function wire(view, more = (values) => values) {
 }
 
 function submit(view, more) {
-  const values = Object.fromEntries(new FormData($(`${view}-form`)));
-  if (values.range === "custom") Object.assign(values, { from: Date.parse(values.from) || "", to: Date.parse(values.to) || "" });
-  else (delete values.from, delete values.to);
+  const form = $(`${view}-form`),
+    values = Object.fromEntries(new FormData(form)),
+    { given } = place();
+  // What still stands as the address says it keeps what its field can't show.
+  for (const name of Object.keys(values)) if (values[name] === oneLine(given.get(name) ?? "")) values[name] = given.get(name) ?? "";
+  if (values.range === "custom") {
+    const time = momentsIn(form.elements, rangeOf(given));
+    if (!time) return;
+    Object.assign(values, time);
+  } else (delete values.from, delete values.to);
   const next = more(values);
   if (next) go(view, next);
 }
 
-function zoomOut(view) {
-  const { given } = place(),
-    { from, to } = rangeOf(given),
-    all = Object.fromEntries([...given.keys()].map((name) => [name, given.getAll(name)]));
-  go(view, { ...all, range: "custom", from: Math.round(from - (to - from) / 2), to: Math.round(Math.min(to + (to - from) / 2, Date.now())) });
+/** {from, to} in ms as the fields say, or as `shown` for those that haven't been changed; of what is no time the user is told, and there is none. */
+function momentsIn(fields, shown) {
+  const [from, to] = ["from", "to"].map((name) => {
+    const at = Date.parse(fields[name].value);
+    return local(at) === local(shown[name]) ? shown[name] : at;
+  });
+  if (!(from > 0)) return refuse(fields.from, "Say from when, after 1970");
+  if (!(to > from)) return refuse(fields.to, to <= from ? "This must be after the time in From" : "Say until when");
+  return { from, to };
+}
+
+/** Say at the field why the form isn't sent. Returns null. */
+function refuse(field, why) {
+  field.setCustomValidity(why);
+  field.reportValidity();
+  return null;
+}
+
+/** The browser sends no form in which a field is refused: with the next input it is looked at anew. */
+function forgive(form) {
+  for (const field of form.elements) field.setCustomValidity("");
+}
+
+function zoomOut() {
+  const { from, to } = rangeOf(place().given),
+    half = (to - from) / 2;
+  zoom(from - half, Math.min(to + half, Date.now()));
 }
 
 /** Fields as the address says, those without a value empty; radio buttons without one stay with their first. */
 export function fill(view, given, time) {
   const form = $(`${view}-form`);
+  forgive(form);
   for (const input of form.elements) {
     if (!input.name) continue;
     const value = given.get(input.name) ?? "";
@@ -61,7 +94,8 @@ export function fill(view, given, time) {
     else if (input.name === "from" || input.name === "to") input.value = time.fixed ? local(time[input.name]) : "";
     else if (input.type === "radio") input.checked = value ? input.value === value : input.defaultChecked;
     else if (input.type === "checkbox") input.checked = input.value === value;
-    else if (input.tagName !== "SELECT" || [...input.options].some((one) => one.value === value)) input.value = value;
+    else if (input.tagName !== "SELECT") input.value = oneLine(value);
+    else if ([...input.options].some((one) => one.value === value)) input.value = value;
   }
   showTime(form);
 }

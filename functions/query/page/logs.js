@@ -29,14 +29,16 @@ let paused = false;
 export async function show({ given, signal }) {
   const time = rangeOf(given),
     logql = given.get("mode") === "logql",
-    live = given.get("live") === "1" && !time.fixed && given.get("sort") !== "oldest";
+    query = (given.get("q") ?? "").trim() || EVERYTHING,
+    numeric = logql && !givesLines(query),
+    live = given.get("live") === "1" && !time.fixed && given.get("sort") !== "oldest" && !numeric;
   fill("logs", given, time);
+  [$("log-live").checked, $("log-live").disabled] = [live, numeric];
   showMode(logql, live);
   waiting = [];
   pause(false);
-  const query = (given.get("q") ?? "").trim() || EVERYTHING;
   if (logql) helpWithLabels(time, signal);
-  if (logql && !givesLines(query)) return drawNumbers(query, time, signal);
+  if (numeric) return drawNumbers(query, time, signal);
   source = logql ? lines(query, given, time, signal) : search(given, time, signal);
   row = (record, fresh) => (logql ? lokiRow(record, query, change, fresh) : searchRow(record, given, change, fresh));
   try {
@@ -214,9 +216,12 @@ const form = wire("logs", (values) => {
   const { mode, severity, service, ...rest } = values;
   delete rest.label;
   delete rest.value;
-  const logql = mode === "logql",
-    switched = logql !== (place().given.get("mode") === "logql");
-  if (rest.live) [rest.sort, rest.range] = ["", rest.range === "custom" ? "15m" : rest.range];
+  const { given } = place(),
+    logql = mode === "logql",
+    switched = logql !== (given.get("mode") === "logql");
+  // Of Live and a fixed time that holds which was chosen last.
+  if (rest.range === "custom" && rest.live) rangeOf(given).fixed ? (rest.range = "15m") : (rest.live = "");
+  if (rest.live) rest.sort = "";
   return { ...rest, q: switched ? "" : rest.q, ...(logql ? { mode } : { severity, service }), ...(rest.range === "custom" ? {} : { from: "", to: "" }) };
 });
 showSeverities(null, "");

@@ -1,0 +1,108 @@
+"""The view of logs in detail: the time that is chosen, live, and what a filter or a long query comes to."""
+
+import re
+import time
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.people import Sent
+from tests.browser.visitor import Visitor, visible
+from tests.waiting import until
+
+pytestmark = pytest.mark.stack
+
+
+def given(visitor: Visitor) -> dict[str, str]:
+    """The parameters of the address."""
+    return dict(parse_qsl(urlsplit(visitor.page.url).fragment.partition("?")[2]))
+
+
+def submit(visitor: Visitor) -> None:
+    visitor.at("#logs-form [type=submit]").click()
+
+
+def address_has(visitor: Visitor, part: str) -> None:
+    expect(visitor.page).to_have_url(re.compile(re.escape(part)))
+
+
+def last_hour() -> dict[str, str]:
+    """To the millisecond, of which a field shows the second."""
+    now = time.time_ns() // 10**9 * 1000
+    return {"range": "custom", "from": str(now - 3_599_877), "to": str(now + 456)}
+
+
+def in_field(milliseconds: str) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(milliseconds) // 1000))
+
+
+def test_part_of_the_time_is_not_live_and_stays_chosen(visitor: Visitor, sent: Sent) -> None:
+    visitor.see("logs", q=sent.word, range="1h", live="1")
+    expect(visitor.at("#log-live")).to_be_checked()
+    visible(visitor.at("#log-histogram rect.kind"))
+    visitor.at("#log-histogram svg").focus()
+    visitor.page.keyboard.press("ArrowLeft")
+    visible(visitor.at("#log-histogram .tip"))
+    visitor.page.keyboard.press("Enter")
+    address_has(visitor, "range=custom")
+    expect(visitor.at("#log-live")).not_to_be_checked()
+    expect(visitor.at("#log-pause")).to_be_hidden()
+    zoomed = given(visitor)
+    visitor.at("#log-severity").select_option("debug")
+    address_has(visitor, "severity=debug")
+    assert given(visitor) == {**zoomed, "severity": "debug"}
+    visitor.page.get_by_role("button", name="Zoom out").click()
+    until(lambda: int(given(visitor)["from"]) < int(zoomed["from"]), what="the time is longer")
+    expect(visitor.at("#log-live")).not_to_be_checked()
+
+
+def test_of_live_and_a_fixed_time_the_last_chosen_holds(visitor: Visitor) -> None:
+    visitor.see("logs", range="1h", live="1")
+    visitor.at("#logs-range").select_option("custom")
+    submit(visitor)
+    address_has(visitor, "range=custom")
+    expect(visitor.at("#log-live")).not_to_be_checked()
+    visitor.at("label:has(#log-live)").click()
+    address_has(visitor, "live=1")
+    expect(visitor.at("#log-live")).to_be_checked()
+    expect(visitor.at("#logs-range")).to_have_value("15m")
+
+
+@pytest.mark.parametrize("query", [{"sort": "oldest"}, {"mode": "logql", "q": 'count_over_time({service_name=~".+"}[1m])'}])
+def test_live_is_off_where_nothing_can_be(visitor: Visitor, query: dict[str, str]) -> None:
+    visitor.see("logs", live="1", **query)
+    expect(visitor.at("#log-live")).not_to_be_checked()
+    expect(visitor.at("#log-pause")).to_be_hidden()
+
+
+def test_chosen_time_keeps_what_its_fields_do_not_show(visitor: Visitor, sent: Sent) -> None:
+    chosen = last_hour()
+    visitor.see("logs", **chosen)
+    visitor.at("#log-q").fill(sent.word)
+    submit(visitor)
+    address_has(visitor, "q=")
+    assert given(visitor) == {**chosen, "q": sent.word}
+    earlier = str(int(chosen["from"]) // 1000 * 1000 - 60_000)
+    visitor.at("#logs-from").fill(in_field(earlier))
+    submit(visitor)
+    address_has(visitor, f"from={earlier}")
+    assert given(visitor) == {**chosen, "q": sent.word, "from": earlier}
+
+
+def test_time_that_is_none_is_told_at_its_field(visitor: Visitor) -> None:
+    chosen = last_hour()
+    visitor.see("logs", **chosen)
+    before = visitor.page.url
+    for name, text, why in (("to", in_field(chosen["from"]), "This must be after"), ("to", "", "Say until when"), ("from", "", "Say from when")):
+        visitor.at(f"#logs-{name}").fill(text)
+        submit(visitor)
+        expect(visitor.at(f"#logs-{name}")).to_be_focused()
+        assert why in str(visitor.at(f"#logs-{name}").evaluate("field => field.validationMessage"))
+        assert visitor.page.url == before
+    for name in ("from", "to"):
+        visitor.at(f"#logs-{name}").fill(in_field(chosen[name]))
+    visitor.at("#log-q").fill("again")
+    submit(visitor)
+    address_has(visitor, "q=again")
+    assert given(visitor) == {**chosen, "q": "again"}
