@@ -4,14 +4,25 @@ import re
 import time
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx2
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import people
 from tests.browser.people import Sent
 from tests.browser.visitor import Visitor, visible
+from tests.conftest import Stack
 from tests.waiting import until
 
 pytestmark = pytest.mark.stack
+
+BURST = 150
+"""Lines at a time, of which live shows a hundred."""
+NO_WEBSOCKET = """window.WebSocket = class extends EventTarget {
+  constructor() { super(); setTimeout(() => this.dispatchEvent(new Event("close"))); }
+  close() {}
+}"""
+KEPT_WEBSOCKET = "window.WebSocket = class extends WebSocket { constructor(...given) { super(...given); window.tail = this; } }"
 
 
 def given(visitor: Visitor) -> dict[str, str]:
@@ -106,3 +117,48 @@ def test_time_that_is_none_is_told_at_its_field(visitor: Visitor) -> None:
     submit(visitor)
     address_has(visitor, "q=again")
     assert given(visitor) == {**chosen, "q": "again"}
+
+
+def burst(stack: Stack, token: str, word: str) -> None:
+    """More lines than live shows at a time, readable when this returns."""
+    query = f'{{service_name="shop-{word}"}}'
+    people.send_logs(stack.gateway, token, word, [f"line {number}" for number in range(BURST)])
+    with httpx2.Client(base_url=stack.gateway, headers={"authorization": f"Bearer {token}"}, timeout=30) as client:
+
+        def seen() -> int:
+            found = client.get("/query/loki/api/v1/query_range", params={"query": query, "limit": 2 * BURST}).raise_for_status()
+            return sum(len(stream["values"]) for stream in found.json()["data"]["result"])
+
+        until(lambda: seen() == BURST, 60, "the burst is in Loki")
+
+
+def too_many(visitor: Visitor) -> None:
+    visible(visitor.at("#said").get_by_text("More records came than live can show"))
+
+
+def test_live_without_websocket_says_that_lines_are_left_out(visitor: Visitor, stack: Stack, live_token: str) -> None:
+    word = f"polled{time.time_ns()}"
+    visitor.page.add_init_script(NO_WEBSOCKET)
+    visitor.see("logs", mode="logql", q=f'{{service_name="shop-{word}"}}', range="15m", live="1")
+    people.send_logs(stack.gateway, live_token, word, [f"line {number}" for number in range(BURST)])
+    too_many(visitor)
+    expect(visitor.records()).to_have_count(100)
+
+
+def test_live_says_what_a_slow_or_broken_connection_left_out(visitor: Visitor, stack: Stack, live_token: str) -> None:
+    word, page = f"tailed{time.time_ns()}", visitor.page
+    page.add_init_script(KEPT_WEBSOCKET)
+    page.clock.install()
+    visitor.see("logs", mode="logql", q=f'{{service_name="shop-{word}"}}', range="15m", live="1")
+    page.wait_for_function("window.tail?.readyState === WebSocket.OPEN")
+    # What Loki says to a reader that is too slow.
+    dropped = '{"streams": null, "dropped_entries": [{"labels": {"service_name": "shop"}, "timestamp": "1"}]}'
+    page.evaluate("data => tail.dispatchEvent(new MessageEvent('message', { data }))", dropped)
+    too_many(visitor)
+    page.clock.pause_at(time.time() + 5)
+    expect(visitor.at("#said")).to_be_empty()
+    page.evaluate("new Promise((closed) => (tail.addEventListener('close', closed), tail.close())).then(() => true)")
+    burst(stack, live_token, word)
+    page.clock.fast_forward(60_000)
+    too_many(visitor)
+    expect(visitor.records()).to_have_count(100)

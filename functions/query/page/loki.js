@@ -2,7 +2,7 @@
 import { ask } from "./ask.js";
 import { linkTo } from "./address.js";
 import { quoted, textOf, timeStep } from "./format.js";
-import { LEVELS, levelOf, recordRow } from "./records.js";
+import { LEVELS, levelOf, recordRow, sayTooMany } from "./records.js";
 
 const BASE = "/query/loki/api/v1",
   TAIL = "/query/loki/loki/api/v1/tail",
@@ -107,9 +107,11 @@ export async function numbers(query, time, signal) {
 function tail(query, since, signal, take, fail) {
   let last = since,
     timer = 0;
-  const taken = (streams) => {
+  // Of what was there already when it is asked, Loki gives the newest `PAGE`.
+  const taken = (streams, asked) => {
     const records = recordsOf(streams, true);
     if (records.length && records[0].nano > last) last = records[0].nano;
+    if (records.length >= PAGE && records.at(-1).at < asked) sayTooMany();
     take(records);
   };
   const poll = async () => {
@@ -120,7 +122,7 @@ function tail(query, since, signal, take, fail) {
           { query, start: String(last + 1n), end: nano(Date.now() + 600e3), limit: PAGE, direction: "backward" },
           signal,
         );
-        taken(found.data.result);
+        taken(found.data.result, Infinity);
       }
     } catch (error) {
       fail(error);
@@ -130,13 +132,15 @@ function tail(query, since, signal, take, fail) {
   const open = () => {
     const parameters = new URLSearchParams({ query, limit: PAGE, start: String(last + 1n) });
     const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}${TAIL}?${parameters}`);
-    let opened = false;
+    let opened = 0;
     const close = () => socket.close();
     signal.addEventListener("abort", close, { once: true });
-    socket.addEventListener("open", () => (opened = true));
+    socket.addEventListener("open", () => (opened = Date.now()));
     socket.addEventListener("message", ({ data }) => {
       try {
-        taken(JSON.parse(data).streams ?? []);
+        const told = JSON.parse(data);
+        taken(told.streams, opened);
+        if (told.dropped_entries?.length) sayTooMany();
       } catch (error) {
         fail(error);
       }

@@ -1,6 +1,6 @@
 // A log record as a row that opens. A record:
 // {key, at (ms), stamp, level, severity, service, body, highlight?, trace, span, facts: [[title, {name: value}], …], raw}.
-import { button, copyButton, h, pair } from "./dom.js";
+import { announce, button, copyButton, h, pair } from "./dom.js";
 import { linkTo } from "./address.js";
 import { clock, textOf } from "./format.js";
 
@@ -13,6 +13,9 @@ export function levelOf(number, text = "") {
   const given = Number(number) || { T: 1, D: 5, I: 9, N: 9, W: 13, E: 17, C: 21, F: 21 }[textOf(text)[0]?.toUpperCase()] || 0;
   return given ? LEVELS[Math.min(5, Math.floor((given - 1) / 4))] : "none";
 }
+
+/** Live left records out: nobody may take it for all there is. */
+export const sayTooMany = () => announce("More records came than live can show: the counts have all of them");
 
 export const isTrace = (id) => /^[0-9a-f]{32}$/i.test(id) && !/^0+$/.test(id);
 

@@ -1,9 +1,8 @@
 // Logs by full text (OpenSearch).
-import { announce } from "./dom.js";
 import { ask } from "./ask.js";
 import { linkTo } from "./address.js";
 import { quoted, textOf } from "./format.js";
-import { LEVELS, levelOf, recordRow } from "./records.js";
+import { LEVELS, levelOf, recordRow, sayTooMany } from "./records.js";
 
 const PATH = "/query/api/logs/search",
   PARTS = 60,
@@ -46,7 +45,7 @@ export function search(given, time, signal) {
               from = Math.round(to - (time.to - time.from)),
               found = await ask(PATH, { ...page, sort: "newest", size: LIVE_PAGE, from, timeline: PARTS }, signal),
               records = found.hits.map(recordOf);
-            if (records.length === LIVE_PAGE && records.at(-1).at > newest) announce("More records came than live can show: the counts have all of them");
+            if (records.length === LIVE_PAGE && records.at(-1).at > newest) sayTooMany();
             newest = Math.max(newest, records[0]?.at || 0);
             take(records, counted(found, from, to));
           }
