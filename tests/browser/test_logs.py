@@ -119,6 +119,45 @@ def test_time_that_is_none_is_told_at_its_field(visitor: Visitor) -> None:
     assert given(visitor) == {**chosen, "q": "again"}
 
 
+def test_filter_finds_a_value_of_several_lines(visitor: Visitor, stack: Stack, live_token: str) -> None:
+    word = f"several{time.time_ns()}"
+    people.send_logs(stack.gateway, live_token, word, ["it failed"], where=f'in "C:\\{word}"\n  at one', long="x" * 1000)
+
+    def found() -> int:
+        visitor.see("logs", q=f"shop-{word}", range="15m")
+        return visitor.records("it failed").count()
+
+    until(found, 60, "the record is found")
+    visitor.records().locator("summary").click()
+    facts = visible(visitor.at("#log-list .facts"))
+    expect(facts.get_by_role("button", name="Copy the value of long")).to_be_visible()
+    expect(facts.get_by_role("button", name="Filter for long")).to_have_count(0)
+    facts.get_by_role("button", name="Filter for where").click()
+    expect(visitor.at("#log-q")).to_have_value(f'shop-{word} "in \\"C:\\\\{word}\\"   at one"')
+    visitor.is_ready()
+    expect(visitor.records("it failed")).to_have_count(1)
+    visitor.at("#log-severity").select_option("error")
+    address_has(visitor, "severity=error")
+    assert "\n" in given(visitor)["q"]
+    visitor.is_ready()
+    expect(visitor.records("it failed")).to_have_count(1)
+
+
+def test_long_query_is_asked_whole_or_told(visitor: Visitor, sent: Sent) -> None:
+    visitor.see("logs", mode="logql", range="1h")
+    query = f'{{service_name="shop-{sent.word}"}} |= "refused" != "{"x" * 12_000}"'
+    visitor.at("#log-q").fill(query)
+    submit(visitor)
+    expect(visitor.records()).to_have_count(1)
+    assert given(visitor)["q"] == query
+    visitor.see("logs")
+    visitor.at("#log-q").fill("x" * 1001)
+    submit(visitor)
+    expect(visitor.at("#log-q")).to_be_focused()
+    assert "1,000 characters" in str(visitor.at("#log-q").evaluate("field => field.validationMessage"))
+    assert not given(visitor)
+
+
 def burst(stack: Stack, token: str, word: str) -> None:
     """More lines than live shows at a time, readable when this returns."""
     query = f'{{service_name="shop-{word}"}}'

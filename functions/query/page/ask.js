@@ -2,6 +2,9 @@
 import { button, h } from "./dom.js";
 import { sentence } from "./format.js";
 
+// Of an address a gateway takes 8 KiB; a longer query goes as a form.
+const MOST_IN_ADDRESS = 6000;
+
 export class Trouble extends Error {
   constructor(message, status) {
     super(message);
@@ -12,8 +15,11 @@ export class Trouble extends Error {
 /** JSON of a read; lists among the parameters are sent one by one, empty ones not at all. Throws Trouble; a 401 also ends in the log-in form. */
 export function ask(path, parameters = {}, signal = null) {
   const pairs = Object.entries(parameters).flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).map((one) => [name, one]));
-  const query = new URLSearchParams(pairs.filter(([, value]) => value !== "" && value != null)).toString();
-  return request(query ? `${path}?${query}` : path, { headers: { accept: "application/json" }, signal });
+  const query = new URLSearchParams(pairs.filter(([, value]) => value !== "" && value != null)),
+    text = query.toString();
+  const options = { headers: { accept: "application/json" }, signal };
+  if (text.length > MOST_IN_ADDRESS && path.endsWith("/query_range")) return request(path, { ...options, method: "POST", body: query });
+  return request(text ? `${path}?${text}` : path, options);
 }
 
 /** A change: JSON, so that no other site can send it. */

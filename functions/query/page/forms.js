@@ -66,7 +66,7 @@ function momentsIn(fields, shown) {
 }
 
 /** Say at the field why the form isn't sent. Returns null. */
-function refuse(field, why) {
+export function refuse(field, why) {
   field.setCustomValidity(why);
   field.reportValidity();
   return null;

@@ -4,12 +4,12 @@ import { RANGES, change, go, place, rangeOf, timeIn, wider, zoom } from "./addre
 import { trouble } from "./ask.js";
 import { drawBars } from "./bars.js";
 import { drawLines } from "./chart.js";
-import { choices, fill, wire } from "./forms.js";
+import { choices, fill, refuse, wire } from "./forms.js";
 import { plural, textOf } from "./format.js";
 import { givesLines, labels, lines, lokiRow, numbers, valuesOf, withMatcher } from "./loki.js";
 import { seriesNames } from "./promql.js";
 import { LEVELS } from "./records.js";
-import { search, searchRow } from "./search.js";
+import { MOST_WORDS, search, searchRow } from "./search.js";
 
 const KINDS = [
   { name: "Errors", class: "error" },
@@ -219,6 +219,7 @@ const form = wire("logs", (values) => {
   const { given } = place(),
     logql = mode === "logql",
     switched = logql !== (given.get("mode") === "logql");
+  if (!logql && !switched && rest.q.length > MOST_WORDS) return refuse($("log-q"), `Full text takes ${MOST_WORDS.toLocaleString()} characters at most`);
   // Of Live and a fixed time that holds which was chosen last.
   if (rest.range === "custom" && rest.live) rangeOf(given).fixed ? (rest.range = "15m") : (rest.live = "");
   if (rest.live) rest.sort = "";

@@ -188,5 +188,5 @@ function recordOf(stamp, line, labels) {
 export function lokiRow(record, query, narrow, fresh) {
   const near = ({ service, at }) =>
     service ? linkTo("logs", { mode: "logql", q: `{service_name=${quoted(service)}}`, range: "custom", from: at - 60e3, to: at + 60e3 }) : null;
-  return recordRow(record, { filter: (_, name, value) => narrow({ q: `${query} | ${name}=${quoted(value)}` }), near, fresh });
+  return recordRow(record, { filter: (name, value) => () => narrow({ q: `${query} | ${name}=${quoted(value)}` }), near, fresh });
 }

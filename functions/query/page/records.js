@@ -19,7 +19,10 @@ export const sayTooMany = () => announce("More records came than live can show: 
 
 export const isTrace = (id) => /^[0-9a-f]{32}$/i.test(id) && !/^0+$/.test(id);
 
-/** `filter(title, name, value)` narrows the search to that value; `near(record)` is the address of what its service logged around then, or null. */
+/**
+ * `filter(name, value)` is what narrows the search to that value, or null where nothing can;
+ * `near(record)` is the address of what its service logged around then, or null.
+ */
 export function recordRow(record, { filter, near, fresh = false }) {
   const row = h(
     "details",
@@ -80,11 +83,13 @@ function factsOf(record, filter, near) {
 export function factList(title, values, filter = null) {
   const entries = flatten(values);
   if (!entries.length) return [];
-  const actions = (name, value) =>
-    [
-      filter && button("Filter", () => filter(title, name, value), { "aria-label": `Filter for ${name} = ${value.slice(0, 80)}` }),
+  const actions = (name, value) => {
+    const narrow = filter?.(name, value);
+    return [
+      narrow && button("Filter", narrow, { "aria-label": `Filter for ${name} = ${value.slice(0, 80)}` }),
       copyButton(value, "Copy", { "aria-label": `Copy the value of ${name}` }),
     ].filter(Boolean);
+  };
   return [h("div", {}, title && h("h2", {}, title), h("dl", {}, ...entries.flatMap(([name, value]) => pair(name, value, ...actions(name, value)))))];
 }
 

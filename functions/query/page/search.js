@@ -1,7 +1,7 @@
 // Logs by full text (OpenSearch).
 import { ask } from "./ask.js";
 import { linkTo } from "./address.js";
-import { quoted, textOf } from "./format.js";
+import { textOf } from "./format.js";
 import { LEVELS, levelOf, recordRow, sayTooMany } from "./records.js";
 
 const PATH = "/query/api/logs/search",
@@ -9,6 +9,9 @@ const PATH = "/query/api/logs/search",
   PAGE = 100,
   LIVE_MS = 5000,
   LIVE_PAGE = 300;
+
+/** Characters of words that the function takes. */
+export const MOST_WORDS = 1000;
 
 /** One search: {first(), older(), live(take, fail)} of the records that the address asks for. */
 export function search(given, time, signal) {
@@ -89,9 +92,16 @@ function recordOf(hit) {
   };
 }
 
+/** A phrase of full text. A line break stays one: there is no way to write it otherwise, and an attribute is found by its whole value. */
+const phrase = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
+
 /** The row of a record; `narrow(changes)` changes the search. */
 export function searchRow(record, given, narrow, fresh) {
   const near = ({ service, at }) => (service && at ? linkTo("logs", { service, range: "custom", from: at - 60e3, to: at + 60e3 }) : null);
-  const filter = (_, name, value) => narrow(name === "service.name" ? { service: value } : { q: `${given.get("q") ?? ""} ${quoted(value)}`.trim() });
+  const filter = (name, value) => {
+    if (name === "service.name") return () => narrow({ service: value });
+    const q = `${given.get("q") ?? ""} ${phrase(value)}`.trim();
+    return q.length > MOST_WORDS ? null : () => narrow({ q });
+  };
   return recordRow(record, { filter, near, fresh });
 }

@@ -150,7 +150,7 @@ function spanRow({ span, depth }, { id, start, total, services }) {
 }
 
 /** Traces with this value, in the time of the search that led here. */
-const find = (_, name, value) =>
+const find = (name, value) => () =>
   go("traces", { ...timeIn(place().given), ...(name === "service.name" ? { service: value } : { tags: `${name}=${quoted(value)}` }) });
 
 function spanFacts(span, id, start) {
