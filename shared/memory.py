@@ -1,9 +1,11 @@
 """How many bytes of bodies one process holds at a time, whatever its clients do: over the limit a request is told Later, before its bytes are kept.
 
 Every request has a hold, opened by the server's side (`shared.runtime`, the gRPC function) and released when the request ends, however it ends. Whoever keeps
-bytes for it, as they came or decompressed, adds them.
+bytes for it, as they came or decompressed, adds them; an answer that is kept until its client has taken it counts beyond that (`beyond`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from shared.errors import Later
@@ -47,11 +49,29 @@ class Hold:
         self._memory.held += size
         self.bytes += size
 
+    def hand_over(self, size: int) -> Memory:
+        """Keep `size` bytes in place of all others, and for somebody else, who takes them from the budget's `held`. Raises Later."""
+        self.add(size - self.bytes)
+        self.bytes = 0
+        return self._memory
+
 
 _current: ContextVar[Hold | None] = ContextVar("hold", default=None)
 
 
 def add(size: int) -> None:
-    """Keep `size` bytes more for the request of this context, if there is one. Raises Later."""
+    """Keep `size` bytes more for the request of this context, if there is one; less than none gives some back. Raises Later."""
     if hold := _current.get():
         hold.add(size)
+
+
+@contextmanager
+def beyond(size: int) -> Iterator[None]:
+    """In place of all that the request of this context keeps, `size` bytes, until the block ends, which may be after the request's end. Raises Later."""
+    hold = _current.get()
+    memory = hold.hand_over(size) if hold else None
+    try:
+        yield
+    finally:
+        if memory:
+            memory.held -= size

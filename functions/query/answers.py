@@ -4,15 +4,18 @@ Loki and Tempo say what is wrong in a line of text. Prometheus has JSON for it (
 that a tenant reads may be kept by a cache or be framed, sniffed or read by another origin.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from functions.query.routes import Backend, backend_of, path_of
 from functions.query.upstream import Slow
+from shared import memory
 from shared.contract import JSON, Reason
 from shared.errors import Later, Refused
 from shared.telemetry import metrics
@@ -29,6 +32,9 @@ DATA_HEADERS: Final = {
     "cache-control": "no-store",
     "vary": "Cookie, Authorization",
 }
+
+SLICE_BYTES: Final = 64 * 1024
+"""As much as the server takes before it waits for the client."""
 
 _TYPES: Final = {
     400: "bad_data",
@@ -47,6 +53,34 @@ _TYPES: Final = {
 def data(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`value` as JSON."""
     return Response(orjson.dumps(value), status, {**DATA_HEADERS, **(headers or {})}, JSON)
+
+
+def held(body: bytes, until_the_end: ExitStack, status: int = 200) -> "Streamed":
+    """JSON that may be large: until its client has it, it counts in the process's memory, and what `until_the_end` holds is kept. Raises Later."""
+    until_the_end.enter_context(memory.beyond(len(body)))
+    end = until_the_end.pop_all()
+    return Streamed(_slices(body, end), status, {**DATA_HEADERS, "content-type": JSON, "content-length": str(len(body))}, end)
+
+
+async def _slices(body: bytes, end: ExitStack) -> AsyncIterator[bytes]:
+    """Given to the server as a whole, it would be kept there for a client that reads slowly, and by nobody's count."""
+    for start in range(0, len(body), SLICE_BYTES):
+        yield body[start : start + SLICE_BYTES]
+    end.close()
+
+
+class Streamed(StreamingResponse):
+    """An answer on its way out. `end`: what gives back all that is held for it, whatever happens."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: Mapping[str, str], end: ExitStack) -> None:
+        self._end = end
+        super().__init__(chunks, status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end.close()
 
 
 def refuse(request: Request, error: Refused | Later) -> Response:

@@ -100,9 +100,7 @@ async def answer(request: Request, needs: Needs) -> Response:
     ):
         return own
     if (request.method, path) == ("GET", opensearch.PATH):
-        tenant_id = await reader(request, needs)
-        with needs.reads.one(tenant_id):
-            return await opensearch.search(request, needs.opensearch, tenant_id, needs.reads.days)
+        return await opensearch.search(request, await reader(request, needs), needs.opensearch, needs.reads)
     route, below = routes.find(request.method, path)
     if route is routes.METADATA:
         return await metadata.metadata(request, await reader(request, needs), needs.backends[route.backend], needs.reads)

@@ -5,17 +5,17 @@ The names come from the tenant's series, through the proxy; the type is what the
 Source: Prometheus HTTP API, § Querying metric metadata.
 """
 
+from contextlib import ExitStack
 from urllib.parse import urlencode
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
 
 from functions.query import answers, parameters, relay
 from functions.query.reads import Reads
 from functions.query.routes import METADATA
 from functions.query.upstream import Upstream
-from shared.contract import JSON, Reason
+from shared.contract import Reason
 from shared.errors import Refused
 
 MOST_NAMES = 10_000
@@ -23,17 +23,19 @@ _NAMES = "/api/v1/label/__name__/values"
 _COUNTER, _HISTOGRAM = ("_total", "_sum", "_count"), "_bucket"
 
 
-async def metadata(request: Request, tenant_id: str, upstream: Upstream, reads: Reads) -> Response:
+async def metadata(request: Request, tenant_id: str, upstream: Upstream, reads: Reads) -> answers.Streamed:
     """{"status": "success", "data": {name: [{"type", "help", "unit"}]}}, for `metric` or for at most `limit` names. Raises as `relay.relay`."""
     given = dict(await parameters.wanted(request, METADATA))
     pairs = [("limit", str(min(_limit(given.get("limit") or "-1"), MOST_NAMES)))]
     if metric := given.get("metric"):
         pairs.append(("match[]", f"{{__name__={orjson.dumps(metric).decode()}}}"))
-    with reads.one(tenant_id):
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(reads.one(tenant_id))
         status, body = await relay.whole(METADATA.backend, f"{_NAMES}?{urlencode(pairs)}", tenant_id, upstream)
-    if status != 200:
-        return Response(body, status, answers.DATA_HEADERS, JSON)
-    return answers.data({"status": "success", "data": {name: [{"type": _type(name), "help": "", "unit": ""}] for name in orjson.loads(body)["data"]}})
+        if status == 200:
+            told = {name: [{"type": _type(name), "help": "", "unit": ""}] for name in orjson.loads(body)["data"]}
+            body = orjson.dumps({"status": "success", "data": told})
+        return answers.held(body, until_the_end, status)
 
 
 def _limit(text: str) -> int:

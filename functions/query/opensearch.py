@@ -6,6 +6,7 @@ prefix of another) and a filter on `tenant_id` says it once more.
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import aiohttp
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
 
 from functions.query import answers, parameters, search_answer, search_request
+from functions.query.reads import Reads
 from functions.query.relay import tenant_uuid
+from functions.query.search_request import Search
 from functions.query.upstream import Slow, TooLarge, Upstream
 from shared.contract import JSON, LOGS_INDEX, QUERY_PREFIX, Reason
-from shared.errors import Later, Refused
+from shared.errors import Later, Refused, Trouble
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,15 @@ MAX_BYTES = 16 * 1024 * 1024
 _SWITCHES = "ignore_unavailable=true&allow_no_indices=true&expand_wildcards=open&allow_partial_search_results=false&cancel_after_time_interval=30s"
 
 
-async def search(request: Request, upstream: Upstream, tenant_id: str, days: float) -> Response:
-    """One page of log records of this tenant, from at most so many days. Raises Refused (400), Later (OpenSearch away), Slow (no answer in time)."""
-    wanted = search_request.read(await parameters.read(request), days)
+async def search(request: Request, tenant_id: str, upstream: Upstream, reads: Reads) -> answers.Streamed:
+    """One page of log records of this tenant. Raises Refused (400, 429), Later (OpenSearch away, too much at the same time), Slow (no answer in time)."""
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(reads.one(tenant_id))
+        wanted = search_request.read(await parameters.read(request), reads.days)
+        return answers.held(orjson.dumps(await _page(wanted, tenant_id, upstream)), until_the_end)
+
+
+async def _page(wanted: Search, tenant_id: str, upstream: Upstream) -> dict[str, Any]:
     index = f"{LOGS_INDEX}{tenant_uuid(tenant_id)}-*"
     try:
         async with asyncio.timeout(SECONDS):
@@ -50,7 +58,7 @@ async def search(request: Request, upstream: Upstream, tenant_id: str, days: flo
                 wanted = replace(wanted, size=max(1, wanted.size // 8))
     except (TimeoutError, Slow) as error:
         raise _away("timeout", Slow(f"opensearch didn't answer in {SECONDS:.0f} s: ask for a shorter time range")) from error
-    return answers.data(search_answer.page(found, wanted))
+    return search_answer.page(found, wanted)
 
 
 async def _ask(upstream: Upstream, index: str, body: dict[str, Any]) -> Any:
@@ -61,7 +69,7 @@ async def _ask(upstream: Upstream, index: str, body: dict[str, Any]) -> Any:
         return None
     except Slow:
         raise
-    except Later as error:
+    except Trouble as error:
         raise _away(str(error), Later("opensearch is not available")) from error
     metrics.QUERIES.labels("opensearch", f"{response.status // 100}xx").inc()
     if response.status == 400:

@@ -8,23 +8,21 @@ backend isn't read from while the caller doesn't read; how many there are at a t
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from functions.query import bounds, parameters
-from functions.query.answers import DATA_HEADERS
+from functions.query.answers import DATA_HEADERS, Streamed
 from functions.query.reads import RETRY_SECONDS, Reads
 from functions.query.routes import CONFINED_BY, Backend, Route
 from functions.query.upstream import Slow, Upstream
 from shared.contract import JSON, Reason
-from shared.errors import Later, Refused
+from shared.errors import Later, Refused, Trouble
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ def tenant_uuid(tenant_id: str) -> str:
     return tenant_id
 
 
-async def relay(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, reads: Reads) -> "Streamed":
+async def relay(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, reads: Reads) -> Streamed:
     """Ask the backend as this tenant.
 
     Raises Refused for parameters that can't be read or too many reads at a time, Later (or Slow) when the backend doesn't answer.
@@ -67,7 +65,8 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
         if response.status == 429:
             returned.setdefault("retry-after", str(RETRY_SECONDS))
         until_the_end.callback(response.close)
-        return Streamed(response, {**returned, **DATA_HEADERS}, until_the_end.pop_all())
+        end = until_the_end.pop_all()
+        return Streamed(_chunks(response, end), response.status, {**returned, **DATA_HEADERS}, end)
 
 
 async def connect(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, most_bytes: int) -> aiohttp.ClientWebSocketResponse:
@@ -75,7 +74,7 @@ async def connect(request: Request, route: Route, path: str, tenant_id: str, ups
     pairs = await parameters.wanted(request, route)
     try:
         socket = await upstream.socket(f"{path}?{urlencode(pairs)}", _headers(request, route, tenant_id), most_bytes)
-    except Later as error:
+    except Trouble as error:
         raise _away(route.backend, error) from error
     metrics.QUERIES.labels(route.backend, "1xx").inc()
     return socket
@@ -88,7 +87,7 @@ async def whole(backend: Backend, target: str, tenant_id: str, upstream: Upstrea
     metrics.QUERIES.labels(backend, f"{response.status // 100}xx").inc()
     try:
         return response.status, await upstream.read(response, MAX_WHOLE)
-    except Later as error:
+    except Trouble as error:
         raise _away(backend, error) from error
 
 
@@ -109,22 +108,22 @@ async def _open(upstream: Upstream, backend: Backend, method: str, path: str, he
             response = await upstream.open("GET", f"{path}?{encoded}" if encoded else path, headers)
         if backend is Backend.LOKI and response.status == 500:
             raise _lokis_own((await upstream.read(response, MAX_WHOLE)).decode(errors="replace"))
-    except Later as error:
+    except Trouble as error:
         raise _away(backend, error) from error
     # 502 is prom-label-proxy saying that Prometheus is away; none of the backends redirects a path that is right.
     if response.status == 502 or 300 <= response.status < 400:
         response.close()
-        raise _away(backend, Later(f"answered {response.status}"))
+        raise _away(backend, Trouble(f"answered {response.status}"))
     return response
 
 
-def _lokis_own(said: str) -> Refused | Later:
+def _lokis_own(said: str) -> Refused | Trouble:
     """What Loki's 500 means: its volumes answer so to a query that can't be read. Others name its parts and their addresses, so they stay here."""
     unread = said.find("parse error")
-    return Later(f"answered 500: {said[:200]}") if unread < 0 else Refused(Reason.INVALID, said[unread:].strip())
+    return Trouble(f"answered 500: {said[:200]}") if unread < 0 else Refused(Reason.INVALID, said[unread:].strip())
 
 
-def _away(backend: Backend, error: Later) -> Later:
+def _away(backend: Backend, error: Trouble) -> Later:
     """What the caller is told: which backend, not where it is."""
     log.warning("%s: %s", backend, error)
     slow = isinstance(error, Slow)
@@ -132,27 +131,15 @@ def _away(backend: Backend, error: Later) -> Later:
     return Slow(f"{backend} didn't answer in {SECONDS:.0f} s: ask for a shorter time range") if slow else Later(f"{backend} is not available")
 
 
-class Streamed(StreamingResponse):
-    """A backend's answer on its way through. `end`: what gives the backend's connection and the tenant's place back, whatever happens."""
-
-    def __init__(self, response: aiohttp.ClientResponse, headers: Mapping[str, str], end: ExitStack) -> None:
-        self._response, self._end = response, end
-        super().__init__(self._chunks(), response.status, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            # The status has gone out: only a connection cut short still tells the caller that there is more to the answer.
-            log.warning("backend's answer broke off: %s", type(error).__name__)
-            raise
-        finally:
-            self._end.close()
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.content.iter_any():
+async def _chunks(response: aiohttp.ClientResponse, end: ExitStack) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
             yield chunk
             # At once, as the caller has all of it now and may ask for the next.
-            if self._response.content.at_eof():
-                self._end.close()
+            if response.content.at_eof():
+                end.close()
                 break
+    except (aiohttp.ClientError, TimeoutError) as error:
+        # The status has gone out: only a connection cut short still tells the caller that there is more to the answer.
+        log.warning("backend's answer broke off: %s", type(error).__name__)
+        raise

@@ -69,6 +69,7 @@ class Upstream:
                 memory.add(len(chunk))
                 body += chunk
                 if len(body) > most:
+                    memory.add(-len(body))  # for an answer that is asked for in its place
                     raise TooLarge(f"{self._name}: an answer over {most} bytes")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _trouble(self._name, error) from error

@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from starlette.requests import Request
 
 from functions.query import opensearch as reader
+from functions.query.reads import Reads
 from functions.query.upstream import Upstream
 from functions.sink_opensearch import answers, request
 from functions.sink_opensearch.documents import documents
@@ -93,8 +94,9 @@ def test_batch_that_its_client_sends_again_is_there_once(real: Rig) -> None:
 async def search(real: Rig, words: str) -> list[str]:
     scope = {"type": "http", "method": "GET", "path": reader.PATH, "query_string": f"q={words}&from=now-1h".encode(), "headers": []}
     async with Upstream(real.backend.address, reader.SECONDS) as opensearch:
-        answer = await reader.search(Request(scope), opensearch, real.tenant_id, 30)
-    return sorted(hit["body"] for hit in orjson.loads(bytes(answer.body))["hits"])
+        answer = await reader.search(Request(scope), real.tenant_id, opensearch, Reads(1, days=30))
+        page = b"".join([bytes(part) async for part in answer.body_iterator])  # type: ignore[arg-type]  # ours are bytes
+    return sorted(hit["body"] for hit in orjson.loads(page)["hits"])
 
 
 async def test_reader_finds_all_periods_of_its_own_tenant(real: Rig) -> None:

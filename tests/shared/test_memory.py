@@ -1,5 +1,7 @@
 """A process holds no more than its budget."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from shared import memory
@@ -34,3 +36,24 @@ def test_ended_request_gives_its_share_back_however_it_ends() -> None:
 
 def test_outside_of_a_request_nothing_is_counted() -> None:
     memory.add(10**12)
+
+
+def test_answer_counts_beyond_its_request() -> None:
+    budget = Memory(100)
+    with ExitStack() as until_it_is_sent:
+        with budget.hold():
+            memory.add(80)
+            until_it_is_sent.enter_context(memory.beyond(30))
+            assert budget.held == 30
+        assert budget.held == 30
+    assert budget.held == 0
+
+
+def test_answer_that_is_too_much_is_later_and_nothing_is_kept_for_it() -> None:
+    budget = Memory(100)
+    with budget.hold():
+        memory.add(80)
+        with pytest.raises(Later), memory.beyond(101):
+            pass
+        assert budget.held == 80
+    assert budget.held == 0

@@ -328,7 +328,15 @@ async def test_metadata_that_cant_be_had_is_no_empty_list(world: World, acme: Cu
     for told, body, status in ((400, b'{"status":"error"}', 400), (502, b"", 503), (200, b"x" * 5_000_000, 503)):
         world.prometheus.answer = (told, {}, body)
         assert (await world.ask("GET", "/query/prometheus/api/v1/metadata", acme.headers)).status == status
+        assert main.function._memory.held == 0
     assert (await world.ask("GET", "/query/prometheus/api/v1/metadata?limit=x", acme.headers)).status == 400
+
+
+async def test_too_much_at_the_same_time_is_no_trouble_of_a_backend(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main.function._memory, "limit", 10)
+    away = growth("obstack_query_requests_total", backend="prometheus", status="unavailable")
+    answer = await world.ask("GET", "/query/prometheus/api/v1/metadata", acme.headers)
+    assert (answer.status, answer.json["error"], away()) == (503, "too much at the same time", 0)
 
 
 def test_rows_name_each_read_once() -> None:

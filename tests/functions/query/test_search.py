@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from starlette.types import Message
 
-from functions.query import main, opensearch, search_request, times
+from functions.query import answers, main, opensearch, search_request, times
 from shared.errors import Refused
 from tests.conftest import Customer
 from tests.functions.query.world import World, serve
+from tests.told import growth
 from tests.waiting import until
 
 SEARCH = "/query/api/logs/search"
@@ -296,6 +298,43 @@ async def test_page_of_records_too_large_to_be_held_has_fewer(world: World, acme
         monkeypatch.setattr(opensearch, "MAX_BYTES", 500)
         answer = await world.ask("GET", SEARCH, acme.headers)
         assert (answer.status, answer.json["error"]) == (400, "the next record is over 500 bytes")
+
+
+@pytest.mark.parametrize("ends", ["is taken", "is left"])
+async def test_page_counts_until_its_reader_has_it_or_is_gone(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    """The server is handed no more of it at a time than a slice, and the reader's place stays taken."""
+    await main.function.close()
+    monkeypatch.setenv("READS_PER_TENANT", "1")
+    world.opensearch.answer = reply(*[{**DOCUMENT, "body": "x" * 30_000}] * 20)
+    begun, taking, sizes = asyncio.Event(), asyncio.Event(), []
+
+    async def slowly(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            sizes.append(len(message["body"]))
+            begun.set()
+            await taking.wait()
+
+    reading = asyncio.create_task(world.ask("GET", SEARCH, acme.headers, sent=slowly))
+    await begun.wait()
+    assert main.function._memory.held > 20 * 30_000
+    assert (await world.ask("GET", SEARCH, acme.headers)).status == 429
+    if ends == "is taken":
+        taking.set()
+        assert len((await reading).json["hits"]) == 20
+    else:
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert max(sizes) <= answers.SLICE_BYTES
+    assert main.function._memory.held == 0
+    world.opensearch.answer = reply(DOCUMENT)
+    assert (await world.ask("GET", SEARCH, acme.headers)).status == 200
+
+
+async def test_too_much_at_the_same_time_is_no_trouble_of_opensearch(world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main.function._memory, "limit", 10)
+    away = growth("obstack_query_requests_total", backend="opensearch", status="unavailable")
+    answer = await world.ask("GET", SEARCH, acme.headers)
+    assert (answer.status, answer.json["error"], away()) == (503, "too much at the same time", 0)
 
 
 @pytest.mark.parametrize(

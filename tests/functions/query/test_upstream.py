@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from functions.query import upstream
-from functions.query.upstream import Upstream
+from functions.query.upstream import TooLarge, Upstream
 from shared.errors import Trouble
+from shared.memory import Memory
 from tests.backends import HttpBackend, Says
 
 
@@ -30,6 +31,16 @@ async def test_nobody_waits_for_ever_for_a_connection_that_slow_readers_keep(mon
             await asyncio.wait_for(backend.open("GET", "/", {}), 3)
         kept.close()
         await asyncio.wait_for(closed.wait(), 3)
+
+
+async def test_answer_that_is_too_large_counts_no_longer() -> None:
+    """Another one is asked for in its place."""
+    budget = Memory(1_000_000)
+    with HttpBackend(lambda _: Says(200, b"x" * 1000)) as backend, budget.hold():
+        async with Upstream(backend.url, 5) as there:
+            with pytest.raises(TooLarge):
+                await there.read(await there.open("GET", "/", {}), 100)
+        assert budget.held == 0
 
 
 async def test_redirection_is_not_followed() -> None:
