@@ -100,7 +100,7 @@ class Database:
 
     tokens: dict[bytes, tuple[Any, ...]] = field(default_factory=dict)
     users: list[Any] = field(default_factory=list)
-    sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     """User's id and password hash by session id."""
     down: bool = False
     frozen: bool = False

@@ -121,7 +121,7 @@ class Sessions:
 
 def _is_secure(request: Request) -> bool:
     """Whether the browser spoke HTTPS, as the gateway tells."""
-    return request.headers.get("x-forwarded-proto", request.url.scheme).lower() == "https"
+    return request.headers.get("x-forwarded-proto", request.scope["scheme"]).lower() == "https"
 
 
 def require_own_page(request: Request) -> None:
@@ -138,9 +138,17 @@ def require_own_origin(request: Request) -> None:
     # Kong tells host and port of the original request apart; a browser leaves the scheme's own port out.
     forwarded, port = request.headers.get("x-forwarded-host"), request.headers.get("x-forwarded-port")
     hosts = {request.headers.get("host"), forwarded, f"{forwarded}:{port}"}
-    own = site in {"same-origin", "none"} if site else urlsplit(origin).netloc in hosts
+    own = site in {"same-origin", "none"} if site else _host(origin) in hosts
     if not own:
         raise Refused(Reason.FORBIDDEN, "the request comes from another site", 403)
+
+
+def _host(origin: str) -> str:
+    """With its port, if one is named; empty for what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # as of http://[
+        return ""
 
 
 def _credentials(body: bytes) -> tuple[str, str]:

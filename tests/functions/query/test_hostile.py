@@ -10,6 +10,7 @@ from shared.tenant import Tenant
 from tests.conftest import Customer
 from tests.edges import Database
 from tests.functions.query.world import User, World
+from tests.told import growth
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 READS = [
@@ -295,6 +296,14 @@ async def test_nobody_reads_without_credentials(world: World) -> None:
     for target in ("/query/loki/api/v1/labels", "/query/tempo/api/echo", "/query/prometheus/api/v1/query?query=up", "/query/api/logs/search"):
         assert (await world.ask("GET", target)).status == 401
     assert not world.asked
+
+
+async def test_query_string_that_nobody_can_read_is_no_defect_of_ours(world: World) -> None:
+    """An alert counts those, and whoever has no account mustn't raise it."""
+    defects = growth("obstack_unhandled_errors_total")
+    for target in ("/query/api/me?\udcff", "/query/loki/api/v1/labels?\udcff"):
+        assert (await world.ask("GET", target)).status == 401
+    assert defects() == 0
 
 
 # --- the full text search ---

@@ -98,6 +98,25 @@ async def test_unknown_email_costs_a_hash_too(world: World, monkeypatch: pytest.
     assert compared[0].startswith(b"$2b$12$")
 
 
+@pytest.mark.parametrize("stored", [None, ""])
+async def test_user_without_a_password_is_told_and_costs_what_nobody_does(
+    world: World, anna: User, monkeypatch: pytest.MonkeyPatch, stored: str | None
+) -> None:
+    """Even if the one that is compared in its place were known."""
+    compared: list[bytes] = []
+
+    def compare(_: bytes, hashed: bytes) -> bool:
+        compared.append(hashed)
+        return True
+
+    monkeypatch.setattr("functions.query.users.bcrypt.checkpw", compare)
+    anna.password_hash = stored
+    without, nobody = await world.log_in(anna.email), await world.log_in("nobody@acme.example")
+    assert (without.status, without.body) == (nobody.status, nobody.body)
+    assert without.status == 401
+    assert compared[0] == compared[1]
+
+
 async def test_hash_is_compared_off_the_loop(world: World, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
     loops: list[Any] = []
 
@@ -156,6 +175,7 @@ async def test_huge_login_is_413(world: World) -> None:
         ({**JSON, "sec-fetch-site": "same-site", "origin": "http://obstack.test"}, 403),
         ({**JSON, "origin": "https://evil.example"}, 403),
         ({**JSON, "origin": "null"}, 403),
+        ({**JSON, "origin": "http://["}, 403),
     ],
 )
 async def test_other_sites_can_neither_log_in_nor_out(world: World, anna: User, path: str, headers: dict[str, str], status: int) -> None:

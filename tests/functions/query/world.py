@@ -89,7 +89,7 @@ class User:
     name: str = "Acme Rockets"
     active: bool = True
     tenant_active: bool = True
-    password_hash: str = HASH
+    password_hash: str | None = HASH
     roles: Any = field(default_factory=lambda: ["admin"])
 
     @property
@@ -139,7 +139,7 @@ class World:
         body: bytes = b"",
         sent: Callable[[Message], Awaitable[None]] | None = None,
     ) -> Answer:
-        """One request through the ASGI app; `target` goes out as it is written; `sent` hears each message of the answer."""
+        """One request through the ASGI app; `target` goes out as it is written, bytes as surrogateescape has them; `sent` hears each message of the answer."""
         path, _, query = target.partition("?")
         pairs = list(headers.items()) if isinstance(headers, Mapping) else headers or []
         scope = {
@@ -150,7 +150,7 @@ class World:
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": query.encode(),
+            "query_string": query.encode(errors="surrogateescape"),
             "root_path": "",
             "headers": [(b"host", b"obstack.test"), *((name.lower().encode(), value.encode("latin-1")) for name, value in pairs)],
             "client": ("192.0.2.1", 40000),
