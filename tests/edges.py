@@ -133,7 +133,7 @@ class Database:
             elif "WHERE s.id" in statement:
                 if self.sessions.get(given["session"]) == (user.id, user.password_hash):
                     yield user.row
-            elif user.email in {given["given"], given["given"].lower()}:
+            elif user.email in {given["given"], given["lowered"]}:
                 yield (*user.row, user.password_hash)
 
     def pool(self, *_: Any, **__: Any) -> "Pool":

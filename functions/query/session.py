@@ -6,6 +6,7 @@ Log-in and log-out are JSON requests of the page's own origin only; another site
 """
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -64,13 +65,15 @@ class Sessions:
         require_own_page(request)
         email, password = _credentials(await bodies.read(request, parameters.MAX_JSON, ()))
         address = _address(request)
+        lowered = email.lower()
         try:
-            await self._throttle.attempt(email.lower(), address)
-            user, session = await self._users.log_in(email, password, self._lifetime)
+            with self._users.turn():  # whoever is sent away here isn't counted: else a flood would push others' counts out
+                await self._throttle.attempt(lowered, address)
+                user, session = await self._users.log_in(email, password, self._lifetime)
         except (Refused, Later) as error:
             metrics.LOGINS.labels("unavailable" if isinstance(error, Later) else "throttled" if error.status == 429 else "refused").inc()
             raise
-        await self._throttle.forgive(email.lower(), address)
+        await self._throttle.forgive(lowered, address)
         metrics.LOGINS.labels("accepted").inc()
         answer = answers.data(self._public(user))
         self._set(request, answer, self._sign(user, session), int(self._lifetime.total_seconds()))
@@ -163,6 +166,16 @@ def _credentials(body: bytes) -> tuple[str, str]:
 
 
 def _address(request: Request) -> str:
-    """Where the request comes from, as the gateway saw it: it sets X-Real-IP and appends to X-Forwarded-For, whose other entries are the caller's own word."""
+    """Where the request comes from, as the gateway saw it: it sets X-Real-IP and appends to X-Forwarded-For, whose other entries are the caller's own word.
+
+    Of IPv6 the /64, which is the least that anybody gets: he may come from another address of it each time (RFC 6177).
+    """
     forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return (request.headers.get("x-real-ip") or forwarded or (request.client.host if request.client else ""))[:45]
+    text = request.headers.get("x-real-ip") or forwarded or (request.client.host if request.client else "")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text[:45]
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))

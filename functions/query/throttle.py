@@ -18,6 +18,7 @@ from shared.settings import Database as Settings
 WINDOW_SECONDS = 300.0
 PER_PAIR, PER_ADDRESS, PER_EMAIL = 10, 100, 100
 REMEMBERED = 20_000
+"""Keys, three an attempt at most. Only log-ins whose turn comes are counted (`users`): at 0.2 s for a password, on two threads, 3,000 in a window."""
 
 
 class Throttle(Sharing["Shared"]):

@@ -8,8 +8,9 @@ Passwords are bcrypt hashes, checked on threads of their own: never on the event
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -33,7 +34,8 @@ AWAY_SECONDS = 5.0
 KNOWN_SESSIONS = 10_000
 MOST_SESSIONS = 50
 """Of one user; another log-in ends the oldest."""
-CHECKING_THREADS, WAITING_CHECKS = 2, 32
+CHECKING_THREADS, MOST_LOGINS = 2, 32
+"""MOST_LOGINS: under way at the same time, most of them waiting for a thread."""
 MAX_PASSWORD_BYTES = 72
 """bcrypt reads no further; a longer password was never set and never matches."""
 
@@ -41,10 +43,11 @@ _NOBODY = b"$2b$12$uWiTnBwIsCVPvRjq5WJbWuX9OULeT4BVGXXwAlJebG7BgJtE7o05S"
 """A hash of the usual cost that nobody has: an unknown e-mail takes as long as a known one."""
 
 _COLUMNS = "u.id, u.email, u.is_active, t.id, t.name, t.is_active, u.roles"
-# An e-mail is stored in small letters, or as the platform took it.
+# An e-mail is stored in small letters, or as the platform took it. They are made small here, as for counting attempts (`session`): the database may do it
+# otherwise, and find one user by e-mails that are counted apart, as those with İ for i.
 _BY_EMAIL = f"""
 SELECT {_COLUMNS}, u.hashed_password FROM telemetry.users u JOIN telemetry.tenants t ON t.id = u.tenant_id
-WHERE u.email IN (%(given)s, lower(%(given)s)) ORDER BY u.email = %(given)s DESC LIMIT 1
+WHERE u.email IN (%(given)s, %(lowered)s) ORDER BY u.email = %(given)s DESC LIMIT 1
 """  # noqa: S608 constants only, here and below
 # Only if the password is still the one that was checked. The other sessions' rows are tidied by the way.
 _BEGIN = """
@@ -93,7 +96,7 @@ class Users:
         self._fresh, self._stale = min(SESSION_SECONDS, settings.token_ttl_seconds), settings.token_stale_seconds
         self._database = database
         self._threads = ThreadPoolExecutor(CHECKING_THREADS, thread_name_prefix="bcrypt")
-        self._checking = 0
+        self._under_way = 0
         self._known: OrderedDict[str, tuple[User | None, float]] = OrderedDict()
         self._away_since = float("-inf")
 
@@ -103,12 +106,23 @@ class Users:
     async def __aexit__(self, *_: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One of the log-ins at the same time. Raises Later when there are too many."""
+        if self._under_way >= MOST_LOGINS:
+            raise Later("too many log-ins at the same time")
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
     async def log_in(self, email: str, password: str, lifetime: timedelta) -> tuple[User, str]:
         """The user with this e-mail and password, and the id of his new session.
 
         Raises Refused (401 without telling which was wrong, 403 for an inactive tenant), Later when the database can't be asked.
         """
-        row = await self._ask(_BY_EMAIL, {"given": email})
+        row = await self._ask(_BY_EMAIL, {"given": email, "lowered": email.lower()})
         # The platform may know users without a password, who were invited or come by another way: to be told apart from nobody by neither answer nor time.
         hashed = (row and row[7]) or ""
         matches = await self._matches(password, hashed.encode() or _NOBODY)
@@ -166,13 +180,7 @@ class Users:
             raise Later("users can't be checked at the moment") from error
 
     async def _matches(self, password: str, hashed: bytes) -> bool:
-        if self._checking >= WAITING_CHECKS:
-            raise Later("too many log-ins at the same time")
-        self._checking += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
-        finally:
-            self._checking -= 1
+        return await asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
 
 
 async def _fetch(question: str, values: Mapping[str, Any], connection: Connection) -> tuple[Any, ...] | None:

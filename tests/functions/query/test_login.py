@@ -135,9 +135,21 @@ async def test_unreadable_hash_is_no_password(world: World, anna: User) -> None:
 
 
 async def test_flood_of_logins_is_sent_away(world: World, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(users, "WAITING_CHECKS", 0)
+    monkeypatch.setattr(users, "MOST_LOGINS", 0)
     answer = await world.log_in(anna.email)
     assert (answer.status, answer.json["errorType"]) == (503, "unavailable")
+
+
+async def test_flood_of_logins_pushes_no_counts_out(world: World, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many are counted as passwords can be compared, which is less than are remembered."""
+    monkeypatch.setattr(throttle, "REMEMBERED", 10)
+    for _ in range(throttle.PER_PAIR):
+        await world.log_in(anna.email, "wrong")
+    with monkeypatch.context() as flooded:
+        flooded.setattr(users, "MOST_LOGINS", 0)
+        for number in range(20):
+            assert (await world.log_in(f"{number}@x", x_real_ip=f"198.51.100.{number}")).status == 503
+    assert (await world.log_in(anna.email)).status == 429
 
 
 @pytest.mark.parametrize(("user", "tenant", "status"), [(False, True, 401), (True, False, 403)])
@@ -291,6 +303,26 @@ async def test_forged_forwarding_doesnt_reset_the_count(world: World, anna: User
     for number in range(throttle.PER_PAIR):
         await world.log_in(anna.email, "wrong", x_forwarded_for=f"203.0.113.{number}, 192.0.2.9")
     assert (await world.log_in(anna.email, x_forwarded_for="203.0.113.99, 192.0.2.9")).status == 429
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [
+        (("2001:db8:1:2::{}", "2001:db8:1:2:ffff::1"), 429),
+        (("2001:0DB8:1:2::{}", "2001:db8:1:2::f"), 429),
+        (("2001:db8:1:2::{}", "2001:db8:1:3::1"), 200),
+        (("::ffff:192.0.2.9", "192.0.2.9"), 429),
+        (("::ffff:192.0.2.9", "192.0.2.10"), 200),
+        (("fe80::{}%eth0", "fe80::f%eth1"), 429),
+        (("unix:", "unix:"), 429),
+    ],
+)
+async def test_addresses_that_one_guesser_has_count_as_one(world: World, anna: User, addresses: tuple[str, str], status: int) -> None:
+    """Whoever has an IPv6 address has 2^64 of them."""
+    many, another = addresses
+    for number in range(throttle.PER_PAIR):
+        assert (await world.log_in(anna.email, "wrong", x_real_ip=many.format(number))).status == 401
+    assert (await world.log_in(anna.email, x_real_ip=another)).status == status
 
 
 def test_window_address_and_email_limits() -> None:

@@ -74,6 +74,18 @@ async def test_login_opens_a_session_that_another_instance_knows(accounts: Accou
     assert not await accounts.stands(user, str(uuid4()))
 
 
+@pytest.mark.parametrize(("stored", "given", "found"), [("änna@x", "Änna@X", True), ("ida@x", "İDA@x", False)])
+async def test_email_is_made_small_as_attempts_are_counted(accounts: Accounts, stored: str, given: str, found: bool) -> None:
+    """Whatever the database's own lower() does: else one user could be tried by e-mails that are counted apart."""
+    accounts.change("UPDATE users SET email = %s WHERE email = %s", stored, EMAIL)
+    try:
+        user, _ = await accounts.mine.log_in(given, PASSWORD, HOUR)
+    except Refused:
+        assert not found
+    else:
+        assert (found, user.email) == (True, stored)
+
+
 async def test_session_ends_by_logout_alone_or_with_all_others(accounts: Accounts) -> None:
     user, first = await accounts.log_in()
     (_, second), (_, third) = await accounts.log_in(), await accounts.log_in()
