@@ -34,6 +34,9 @@ MAX_WHOLE = 4 * 1024 * 1024
 """Of an answer that one of ours is made of."""
 _FLAGS = ("x-loki-response-encoding-flags", "categorize-labels")
 """By which Grafana is told a record's structured metadata and parsed labels apart from its stream's labels."""
+_ABOUT_THE_QUERY = {(Backend.LOKI, 504), (Backend.TEMPO, 504), (Backend.PROMETHEUS, 503), (Backend.PROMETHEUS, 504)}
+"""The 5xx that say something against a query: it took too long (Prometheus HTTP API, § Format overview). Any other is about the backend, and names its parts,
+files and addresses: Prometheus' 500 is its storage that failed, 502 the proxy before it that found it away."""
 _RETURNED = ("content-type", "content-encoding", "content-length", "retry-after")
 
 
@@ -62,7 +65,7 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
         response = await _open(upstream, route.backend, request.method, path, headers, urlencode(pairs))
         metrics.QUERIES.labels(route.backend, f"{response.status // 100}xx").inc()
         returned = {name: response.headers[name] for name in _RETURNED if name in response.headers}
-        if response.status == 429:
+        if response.status in {429, 503}:
             returned.setdefault("retry-after", str(RETRY_SECONDS))
         until_the_end.callback(response.close)
         end = until_the_end.pop_all()
@@ -106,21 +109,18 @@ async def _open(upstream: Upstream, backend: Backend, method: str, path: str, he
             response = await upstream.open("POST", path, {**headers, "content-type": parameters.FORM}, encoded.encode())
         else:
             response = await upstream.open("GET", f"{path}?{encoded}" if encoded else path, headers)
-        if backend is Backend.LOKI and response.status == 500:
-            raise _lokis_own((await upstream.read(response, MAX_WHOLE)).decode(errors="replace"))
+        # None of the backends redirects a path that is right.
+        if 300 <= response.status < 400 or (response.status >= 500 and (backend, response.status) not in _ABOUT_THE_QUERY):
+            raise _its_own(backend, response.status, (await upstream.read(response, MAX_WHOLE)).decode(errors="replace"))
     except Trouble as error:
         raise _away(backend, error) from error
-    # 502 is prom-label-proxy saying that Prometheus is away; none of the backends redirects a path that is right.
-    if response.status == 502 or 300 <= response.status < 400:
-        response.close()
-        raise _away(backend, Trouble(f"answered {response.status}"))
     return response
 
 
-def _lokis_own(said: str) -> Refused | Trouble:
-    """What Loki's 500 means: its volumes answer so to a query that can't be read. Others name its parts and their addresses, so they stay here."""
-    unread = said.find("parse error")
-    return Trouble(f"answered 500: {said[:200]}") if unread < 0 else Refused(Reason.INVALID, said[unread:].strip())
+def _its_own(backend: Backend, status: int, said: str) -> Refused | Trouble:
+    """What an answer about the backend itself means. Loki's volumes say 500 to a query that can't be read, too."""
+    unread = said.find("parse error") if (backend, status) == (Backend.LOKI, 500) else -1
+    return Trouble(f"answered {status}: {said[:200]}") if unread < 0 else Refused(Reason.INVALID, said[unread:].strip())
 
 
 def _away(backend: Backend, error: Trouble) -> Later:

@@ -130,7 +130,7 @@ async def test_large_answer_streams_through(world: World, acme: Customer) -> Non
     assert len(answer.body) == 5_000_000
 
 
-@pytest.mark.parametrize("status", [400, 404, 422, 429, 500])
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 503, 504])
 async def test_backends_own_errors_pass(world: World, acme: Customer, status: int) -> None:
     world.prometheus.answer = (
         status,
@@ -139,6 +139,22 @@ async def test_backends_own_errors_pass(world: World, acme: Customer, status: in
     )
     answer = await world.ask("GET", "/query/prometheus/api/v1/query?query=sum(", acme.headers)
     assert (answer.status, answer.json["error"], answer.headers["retry-after"]) == (status, "parse error", "7")
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 503])
+@pytest.mark.parametrize("backend", ["tempo", "loki", "prometheus"])
+async def test_what_a_backend_says_of_itself_stays_here(world: World, acme: Customer, caplog: pytest.LogCaptureFixture, backend: str, status: int) -> None:
+    """Its parts, files and addresses. Prometheus' 503 is about the query: it took too long."""
+    server(world, backend).answer = (status, {"content-type": "text/plain"}, b"dial tcp 10.0.0.3:9095: connection refused")
+    path = {"tempo": "/api/search", "loki": "/api/v1/labels", "prometheus": "/api/v1/labels"}[backend]
+    answer = await world.ask("GET", f"{PUBLIC[backend]}{path}", acme.headers)
+    assert (answer.status, answer.headers["retry-after"].isdigit()) == (503, True)
+    if (backend, status) == ("prometheus", 503):
+        assert b"10.0.0.3" in answer.body
+    else:
+        assert f"{backend} is not available".encode() in answer.body
+        assert b"10.0.0.3" not in answer.body
+        assert f"{backend}: answered {status}: dial tcp 10.0.0.3" in caplog.text
 
 
 async def test_backend_that_has_too_much_to_do_says_when_to_come_back(world: World, acme: Customer) -> None:
