@@ -28,7 +28,7 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 SECONDS = 50.0
-"""Of a backend's silence. Below the gateway's 120 s, so that the caller gets our 504 and not a cut connection."""
+"""Of a backend's silence. Below the gateway's 120 s (`read_timeout` in stack/kong/kong.yml), so that the caller gets our 504 and not a cut connection."""
 
 MAX_WHOLE = 4 * 1024 * 1024
 """Of an answer that one of ours is made of."""
@@ -53,12 +53,15 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
     Raises Refused for parameters that can't be read or too many reads at a time, Later (or Slow) when the backend doesn't answer.
     """
     pairs = await parameters.wanted(request, route)
+    given = dict(pairs)
     if route.ranged:
-        bounds.check(dict(pairs), reads.days)
+        bounds.check(given, reads.days, nanoseconds=route.backend is Backend.TEMPO)
+    if route.endless and not given.get("start"):
+        pairs = [pair for pair in pairs if pair[0] != "start"] + [("start", bounds.earliest(given.get("end", ""), reads.days))]
     if route.backend is Backend.LOKI:
-        bounds.check_loki(dict(pairs))
-    if route.backend is Backend.TEMPO:
-        bounds.check_traces(dict(pairs).get("limit", ""))
+        bounds.check_loki(given)
+    if route.most:
+        bounds.check_limit(given.get("limit", ""), route.most)
     headers = _headers(request, route, tenant_id)
     with ExitStack() as until_the_end:
         until_the_end.enter_context(reads.one(tenant_id))
@@ -73,8 +76,9 @@ async def relay(request: Request, route: Route, path: str, tenant_id: str, upstr
 
 
 async def connect(request: Request, route: Route, path: str, tenant_id: str, upstream: Upstream, most_bytes: int) -> aiohttp.ClientWebSocketResponse:
-    """A WebSocket of the backend's as this tenant, with messages of at most `most_bytes`. Raises as `relay`, and Declined."""
+    """A WebSocket of Loki's as this tenant, with messages of at most `most_bytes`. Raises as `relay`, and Declined."""
     pairs = await parameters.wanted(request, route)
+    bounds.check_loki(dict(pairs))
     try:
         socket = await upstream.socket(f"{path}?{urlencode(pairs)}", _headers(request, route, tenant_id), most_bytes)
     except Trouble as error:

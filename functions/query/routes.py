@@ -38,10 +38,15 @@ REPEATED = frozenset({"match[]", "match"})
 """Parameters that may come more than once. With any other, two readers could each believe another one of the values."""
 
 
+MAX_TRACES, MAX_NAMES = 1000, 10_000
+"""That Tempo may be asked for by one search, and by one list of tags or of a tag's values, of which Grafana asks for 5,000."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One allowed read: `path` below `/query/<backend>`, with `{label}`, `{tag}` or `{trace}` in it; `needed`: the parameter it means nothing without;
-    `ranged`: whether its time range is bounded (`bounds`)."""
+    `ranged`: whether its time range is bounded (`bounds`); `endless`: whether the backend takes all there is where no `start` is given, so that we give one;
+    `most`: of what it may ask for by `limit`, 0 for any number."""
 
     backend: Backend
     path: str
@@ -49,6 +54,8 @@ class Route:
     needed: str = ""
     methods: frozenset[str] = frozenset({"GET"})
     ranged: bool = False
+    endless: bool = False
+    most: int = 0
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,20 +64,20 @@ class Route:
         object.__setattr__(self, "pattern", re.compile(below, re.ASCII))
 
 
-def _row(backend: Backend, path: str, parameters: str, *, needed: str = "", post: bool = False, ranged: bool = False) -> Route:
-    return Route(backend, path, frozenset(parameters.split()), needed, frozenset({"GET", "POST"} if post else {"GET"}), ranged)
+def _row(backend: Backend, path: str, parameters: str, *, needed: str = "", post: bool = False, ranged: bool = False, endless: bool = False) -> Route:
+    return Route(backend, path, frozenset(parameters.split()), needed, frozenset({"GET", "POST"} if post else {"GET"}), ranged, endless)
 
 
 def _loki(path: str, parameters: str, needed: str = "") -> Route:
     return _row(Backend.LOKI, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path)
 
 
-def _prometheus(path: str, parameters: str, needed: str = "", *, ranged: bool = False) -> Route:
-    return _row(Backend.PROMETHEUS, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path, ranged=ranged)
+def _prometheus(path: str, parameters: str, needed: str = "", *, ranged: bool = False, endless: bool = False) -> Route:
+    return _row(Backend.PROMETHEUS, f"/api/v1/{path}", parameters, needed=needed, post="{" not in path, ranged=ranged, endless=endless)
 
 
-def _tempo(path: str, parameters: str = "", *, ranged: bool = False) -> Route:
-    return _row(Backend.TEMPO, f"/api/{path}", parameters, ranged=ranged)
+def _tempo(path: str, parameters: str = "", *, ranged: bool = False, most: int = 0) -> Route:
+    return Route(Backend.TEMPO, f"/api/{path}", frozenset(parameters.split()), ranged=ranged, most=most)
 
 
 TAIL = _row(Backend.LOKI, "/api/v1/tail", "query limit start delay_for", needed="query")
@@ -99,7 +106,7 @@ ALLOWED = (
     _row(Backend.LOKI, "/api/v1/status/buildinfo", ""),
     _prometheus("query", "query time timeout limit lookback_delta stats", needed="query"),
     _prometheus("query_range", "query start end step timeout limit lookback_delta stats", needed="query", ranged=True),
-    _prometheus("query_exemplars", "query start end", needed="query", ranged=True),
+    _prometheus("query_exemplars", "query start end", needed="query", ranged=True, endless=True),
     _prometheus("series", "match[] start end limit"),
     _prometheus("labels", "match[] start end limit"),
     _prometheus("label/{label}/values", "match[] start end limit"),
@@ -111,14 +118,14 @@ ALLOWED = (
     _tempo("echo"),
     _tempo("status/buildinfo"),
     _tempo("traces/{trace}", "start end"),
-    _tempo("search", "q tags minDuration maxDuration limit start end spss", ranged=True),
+    _tempo("search", "q tags minDuration maxDuration limit start end spss", ranged=True, most=MAX_TRACES),
     _tempo("search/tags", "start end scope"),
     _tempo("search/tag/{tag}/values", "start end q"),
     _tempo("metrics/query_range", "q start end step since exemplars", ranged=True),
     _tempo("metrics/query", "q start end since", ranged=True),
     _tempo("v2/traces/{trace}", "start end"),
-    _tempo("v2/search/tags", "start end scope limit q"),
-    _tempo("v2/search/tag/{tag}/values", "start end q limit"),
+    _tempo("v2/search/tags", "start end scope limit q", most=MAX_NAMES),
+    _tempo("v2/search/tag/{tag}/values", "start end q limit", most=MAX_NAMES),
 )
 
 

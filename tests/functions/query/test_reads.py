@@ -5,13 +5,13 @@ import base64
 import gzip
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qs, unquote_plus
 
 import aiohttp
 import pytest
 from starlette.types import Message
 
-from functions.query import main, relay
+from functions.query import bounds, main, relay
 from functions.query.routes import ALLOWED, METADATA, Backend
 from shared.telemetry.metrics import Tenants
 from tests.conftest import Customer, add_customer
@@ -307,6 +307,42 @@ async def test_range_of_a_read_is_bounded(world: World, acme: Customer, target: 
     assert len(world.asked) == asked
 
 
+@pytest.mark.parametrize(("given", "start"), [("", 1_800_000_000 - 31 * 86400), ("&end=1700000000", 1_697_321_600), ("&start=&end=1700000000", 1_697_321_600)])
+async def test_exemplars_from_ever_are_those_of_the_longest_range(
+    world: World, acme: Customer, monkeypatch: pytest.MonkeyPatch, given: str, start: int
+) -> None:
+    """Prometheus would take all that it has."""
+    monkeypatch.setattr(bounds, "time", lambda: 1_800_000_000.0)
+    assert (await world.ask("GET", f"/query/prometheus/api/v1/query_exemplars?query=up{given}", acme.headers)).status == 200
+    assert parse_qs(world.prometheus.last.query)["start"] == [f"{start}.000"]
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("since=744h", 200),
+        ("since=4w3d", 200),
+        ("since=1h30m", 200),
+        ("since=745h", 400),
+        ("since=1y", 400),
+        ("since=30d24h1m", 400),
+        ("since=3600", 400),
+        ("since=1.5h", 400),
+        ("since=-1h", 400),
+        # A start counts more, and is in nanoseconds where it has over ten digits.
+        ("since=1y&start=1700000000&end=1700003600", 200),
+        ("start=1700000000000000000&end=1700003600000000000", 200),
+        ("start=1600000000000000000&end=1700003600000000000", 400),
+        ("start=1600000000000000000", 400),
+        ("start=1600000000&end=1700003600000000000", 400),
+    ],
+)
+async def test_range_of_tempos_metrics_is_bounded(world: World, acme: Customer, given: str, status: int) -> None:
+    for path in ("query", "query_range"):
+        assert (await world.ask("GET", f"/query/tempo/api/metrics/{path}?q=x&{given}", acme.headers)).status == status
+    assert len(world.tempo.asked) == (2 if status == 200 else 0)
+
+
 async def test_lists_of_names_have_no_longest_range(world: World, acme: Customer) -> None:
     """promtool asks for 9,999 hours."""
     for target in ("/query/prometheus/api/v1/labels?start=1", "/query/prometheus/api/v1/series?match[]=up&start=1&end=9999999999"):
@@ -317,6 +353,13 @@ async def test_lists_of_names_have_no_longest_range(world: World, acme: Customer
 async def test_traces_asked_for_are_bounded(world: World, acme: Customer, limit: str) -> None:
     assert (await world.ask("GET", f"/query/tempo/api/search?limit={limit}", acme.headers)).status == 400
     assert not world.asked
+
+
+@pytest.mark.parametrize(("limit", "status"), [("5000", 200), ("10000", 200), ("10001", 400), ("x", 400)])
+async def test_tags_asked_for_are_bounded_by_more_than_grafana_asks_for(world: World, acme: Customer, limit: str, status: int) -> None:
+    """5,000, of its own accord."""
+    for path in ("tags", "tag/service.name/values"):
+        assert (await world.ask("GET", f"/query/tempo/api/v2/search/{path}?limit={limit}", acme.headers)).status == status
 
 
 async def test_grafanas_wish_for_categorized_labels_reaches_loki_and_no_other_flag_does(world: World, acme: Customer) -> None:

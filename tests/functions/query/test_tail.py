@@ -180,6 +180,7 @@ async def test_refusals_answer_the_handshake_in_lokis_form(loki: Loki, world: Wo
         (writer.headers, TARGET, 403),
         (acme.headers, "/query/loki/api/v1/tail", 400),
         (acme.headers, TARGET + "&query=y", 400),
+        (acme.headers, TARGET + "&start=9999999999", 400),
         (acme.headers, "/query/loki/api/v1/query?query=x", 404),
         (acme.headers, "/query/nothing", 404),
     ):
