@@ -23,6 +23,7 @@ from shared.replay import Outcome
 
 PATIENCE_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 60.0
+_AGAIN: Final = "Run the same command again when it {}: what it has taken already adds nothing."
 
 
 class Feeder:
@@ -41,16 +42,21 @@ class Feeder:
         await self._backend.__aexit__()
 
     async def send(self, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Raises Failure when the function can't say yes or no within a minute."""
+        """Raises Failure when the function can't say yes or no within a minute, and at once when it is switched to skip: its yes stores nothing then."""
         await self._wait()
+        outcome = await self._ask(headers, body)
+        if outcome.skipped:
+            raise Failure(f"{self._name} is switched to skip, so nothing of this is stored: ./task flags -- list\n{_AGAIN.format('is on')}")
+        return outcome
+
+    async def _ask(self, headers: Mapping[str, str], body: bytes) -> Outcome:
         until, retry = monotonic() + PATIENCE_SECONDS, 0
         while True:
             try:
                 return await replay.ask(self._backend, headers, body)
             except Later as later:
                 if monotonic() > until:
-                    again = "Run the same command again when it does: what it has taken already adds nothing."
-                    raise Failure(f"{self._name} takes nothing now: {later}\n{again}") from None
+                    raise Failure(f"{self._name} takes nothing now: {later}\n{_AGAIN.format('does')}") from None
             await asyncio.sleep(policy.delay(retry, random.random()))  # noqa: S311 jitter
             retry += 1
 

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 DEAD_HEADER: Final = "obstack-dead-letters"
 """In a 204: something of the batch is a dead letter now. Whoever replays a letter learns by it that it died again, and whether as the same letter."""
+SKIPPED_HEADER: Final = "obstack-skipped"
+"""In a 204: `1` when the batch was let go by the sink's switch, and is nowhere. A trigger needn't know; whoever would delete a letter for this yes must."""
 REASON_HEADER: Final = "kne-reason"
 """In a refusal: why. A trigger makes the attribute `reason` of it, as KafkaSource does of each `kne-…`."""
 MOST_BYTES: Final = MAX_RECORD_BYTES + 65_536
@@ -74,7 +76,7 @@ class Delivery:
         if (switch := self._flags.of(record.tenant_id)) is not Switch.ON:
             metrics.SWITCHED.labels(switch).inc()
             if switch is Switch.SKIP:
-                return Response(status_code=204)
+                return Response(status_code=204, headers={SKIPPED_HEADER: "1"})
             raise Later(f"{self._sink} is switched to {switch}", flags.HOLD_SECONDS)
         counts = _counts(record.type)
         try:

@@ -11,19 +11,23 @@ from enum import StrEnum
 from shared import dead_letters
 from shared.backend import Backend
 from shared.dead_letters import Letter, Place
-from shared.delivery import DEAD_HEADER, REASON_HEADER, Died
+from shared.delivery import DEAD_HEADER, REASON_HEADER, SKIPPED_HEADER, Died
 from shared.errors import Later
 from shared.object_store import Missing, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A sink's final word: taken or refused. `dead`: what its backend refused is dead letters now, the whole batch or parts of it."""
+    """A sink's final word: taken or refused.
+
+    `dead`: what its backend refused is dead letters now, the whole batch or parts of it. `skipped`: taken and let go, since the sink is switched to skip.
+    """
 
     status: int
     reason: str
     text: str
     dead: str
+    skipped: bool
 
     @property
     def taken(self) -> bool:
@@ -57,7 +61,7 @@ async def ask(sink: Backend, headers: Mapping[str, str], body: bytes) -> Outcome
     text, reason = " ".join(answer.text.split()), answer.headers.get(REASON_HEADER, "")
     if answer.status != 204 and not (reason and 400 <= answer.status < 500):
         raise Later(f"{answer.status} {text}")
-    return Outcome(answer.status, reason, text, answer.headers.get(DEAD_HEADER, ""))
+    return Outcome(answer.status, reason, text, answer.headers.get(DEAD_HEADER, ""), SKIPPED_HEADER in answer.headers)
 
 
 async def replay(store: ObjectStore, place: Place, send: Send) -> Became:

@@ -1,18 +1,19 @@
-"""`./task dead-letters` and `./task backfill`: what a person sees, with the real S3 server and a stand-in for the sink."""
+"""`./task dead-letters` and `./task backfill`: what a person sees, with the real S3 server, or a bucket in memory, and a stand-in for the sink."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
 
-from localdev import backfill, dead_letters, feed
+from localdev import backfill, dead_letters, feed, where
 from localdev.functions import Function, Trigger
 from shared import delivery, envelope
 from shared.contract import EventType, Reason
 from shared.dead_letters import Letter, Place, from_event
 from shared.envelope import Dead, Record
-from shared.object_store import Missing
+from shared.object_store import Listed, Missing
 from tests import batches
 from tests.backends import HttpBackend, Says
 from tests.s3 import S3, with_store
@@ -20,19 +21,73 @@ from tests.s3 import S3, with_store
 in_s3 = pytest.mark.stack
 
 
+class Bucket:
+    """In memory, in the place of an ObjectStore."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+
+    async def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+        self.objects[key] = (body, dict(metadata))
+
+    async def get(self, key: str) -> tuple[bytes, dict[str, str]]:
+        if key not in self.objects:
+            raise Missing(key)
+        return self.objects[key]
+
+    async def metadata(self, key: str) -> dict[str, str]:
+        return (await self.get(key))[1]
+
+    async def pages(self, prefix: str) -> AsyncIterator[Sequence[Listed]]:
+        yield [Listed(key, len(body), datetime.now(UTC)) for key, (body, _) in sorted(self.objects.items()) if key.startswith(prefix)]
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.objects.pop(key, None)
+
+    async def close(self) -> None: ...
+
+    def bury(self, record: Record, waiting: bool = False) -> Letter:
+        letter = waiting_letter(record) if waiting else dead_letter(record)
+        self.objects[letter.place.key] = (letter.body, dict(letter.attributes))
+        return letter
+
+
 @pytest.fixture
-def sink(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpBackend]:
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """That of the commands."""
+    bucket = Bucket()
+    for module in (dead_letters, backfill):
+        monkeypatch.setattr(module, "ObjectStore", lambda _: bucket)
+    monkeypatch.setattr("localdev.where.object_store", lambda: None)
+    for name in where.NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return bucket
+
+
+@pytest.fixture
+def sink_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpBackend]:
     """In the place of sink_loki; takes everything."""
-    monkeypatch.setattr("localdev.backends.s3.settings", lambda: s3.settings)
     with HttpBackend() as backend:
         row = Function("sink_loki", urlsplit(backend.url).port or 0, (), Trigger(("telemetry.logs",), "sink-loki", 4))
         monkeypatch.setattr("localdev.functions.catalogue", lambda: [row])
         yield backend
 
 
-def bury(s3: S3, record: Record, part: str = "2", detail: str = "loki: 400 too old") -> Letter:
+@pytest.fixture
+def sink(s3: S3, sink_here: HttpBackend, monkeypatch: pytest.MonkeyPatch) -> HttpBackend:
+    """The sink, and the real S3 for its letters."""
+    monkeypatch.setattr("localdev.backends.s3.settings", lambda: s3.settings)
+    return sink_here
+
+
+def dead_letter(record: Record, part: str = "2", detail: str = "loki: 400 too old") -> Letter:
     dead = envelope.dead_letter(record, Dead(batches.logs("one"), Reason.OUT_OF_WINDOW, detail, "400", part), "sink_loki")
-    letter = from_event(batches.headers(dead) | {"ce-attempts": "1"}, dead.value)
+    return from_event(batches.headers(dead) | {"ce-attempts": "1"}, dead.value)
+
+
+def bury(s3: S3, record: Record, part: str = "2", detail: str = "loki: 400 too old") -> Letter:
+    letter = dead_letter(record, part, detail)
     with_store(s3, lambda store: store.put(letter.place.key, letter.body, letter.attributes))
     return letter
 
@@ -110,9 +165,13 @@ def test_refusal_is_noted_and_the_letter_stays(sink: HttpBackend, s3: S3, record
     assert (now["status"], now["detail"], now["reason"], now["id"]) == ("422", "not like this", "not_an_event", record.id)
 
 
-def bury_waiting(s3: S3, record: Record) -> Letter:
+def waiting_letter(record: Record) -> Letter:
     death = {"ce-knativeerrordest": "http://sink-loki.telemetry.svc.cluster.local", "ce-knativeerrorcode": "503"}
-    letter = from_event(batches.headers(record) | death, record.value)
+    return from_event(batches.headers(record) | death, record.value)
+
+
+def bury_waiting(s3: S3, record: Record) -> Letter:
+    letter = waiting_letter(record)
     with_store(s3, lambda store: store.put(letter.place.key, letter.body, letter.attributes))
     return letter
 
@@ -184,6 +243,21 @@ def test_sink_that_is_away_keeps_its_letters(
     assert kept(s3, letter.place) is not None
     sink.answer = lambda _: Says(204)
     assert dead_letters.main(["replay", letter.place.id]) == 0
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_sink_that_skips_gets_no_letter_deleted(
+    waiting: bool, sink_here: HttpBackend, bucket: Bucket, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once: its switch is no trouble that passes."""
+    letter = bucket.bury(record, waiting)
+    sink_here.answer = lambda _: Says(204, headers={delivery.SKIPPED_HEADER: "1"})
+    assert dead_letters.main(["replay", letter.place.id]) == 1
+    assert "sink_loki is switched to skip" in capsys.readouterr().err
+    assert (letter.place.key in bucket.objects, len(sink_here.asked)) == (True, 1)
+    sink_here.answer = lambda _: Says(204)
+    assert dead_letters.main(["replay", letter.place.id]) == 0
+    assert not bucket.objects
 
 
 @in_s3

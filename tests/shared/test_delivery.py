@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY
 from starlette.requests import Request
 
 from shared import delivery
-from shared.contract import MAX_RECORD_BYTES, EventType, Reason
-from shared.delivery import DEAD_HEADER, Delivery, Died
+from shared.contract import MAX_RECORD_BYTES, EventType, Flag, Reason, Switch
+from shared.delivery import DEAD_HEADER, SKIPPED_HEADER, Delivery, Died
 from shared.envelope import Dead, Record
 from shared.errors import Later, Refused
 from shared.flags import Flags
@@ -139,3 +139,11 @@ async def test_sink_that_buried_itself_says_how_much(died: Died, header: str | N
         return died
 
     assert (await handle(Graveyard(), record, stored)).headers.get(DEAD_HEADER) == header
+
+
+@pytest.mark.parametrize(("switch", "header"), [(Switch.ON, None), (Switch.SKIP, "1")])
+async def test_yes_that_stores_nothing_says_so(switch: Switch, header: str | None, record: Record) -> None:
+    """To a trigger it is a yes like others; a letter must not be deleted for it."""
+    switched = Delivery("sink_loki", Graveyard(), Flags({Flag.SINK_LOKI: switch}))  # type: ignore[arg-type]
+    answer = await switched.handle(request(record), store)
+    assert (answer.status_code, answer.headers.get(SKIPPED_HEADER)) == (204, header)
