@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -44,6 +44,8 @@ from shared.replay import Became
 from shared.turns import turns
 
 _AT_ONCE: Final = 16
+_SWEEPS: Final = 5
+"""Times that purge looks for what it deletes."""
 _COLUMNS: Final = ("id", "tenant", "sink", "reason", "status", "came in", "died", "tries", "bytes", "detail")
 
 
@@ -102,9 +104,23 @@ async def purge(store: ObjectStore, arguments: argparse.Namespace) -> int:
     found = await _find(store, arguments)
     if not arguments.yes:
         raise Failure(f"{len(found):,} dead letters would be deleted for good, and were not; --yes deletes them")
-    await store.delete([one.place.key for one in found])
-    print(f"{len(found):,} dead letters deleted")
-    return 0
+    meant = {_wherever(one.place) for one in found}
+    for _ in range(_SWEEPS):
+        await store.delete([one.place.key for one in found])
+        # The function `replay` may have moved some of them between the look and the deleting; those that died meanwhile aren't meant.
+        found = [one for one in (await _look(store, arguments))[0] if _wherever(one.place) in meant]
+        if not found:
+            break
+    left = {_wherever(one.place) for one in found}
+    print(f"{len(meant - left):,} dead letters deleted")
+    if left:
+        print(f"{len(left):,} are still there, since the function replay moves them at the same time; the same command again deletes them", file=sys.stderr)
+    return 1 if left else 0
+
+
+def _wherever(place: Place) -> Place:
+    """The letter's place, however often it was put off."""
+    return replace(place, put_off=None)
 
 
 async def _replay(store: ObjectStore, function: Function, places: Sequence[Place], counts: Counter[tuple[str, str]]) -> None:
@@ -121,6 +137,14 @@ async def _replay(store: ObjectStore, function: Function, places: Sequence[Place
 
 async def _find(store: ObjectStore, arguments: argparse.Namespace) -> list[Found]:
     """The letters that are meant. Raises Failure when an id has none."""
+    found, met = await _look(store, arguments)
+    if missing := set(arguments.ids) - met:
+        raise Failure(f"There is no dead letter {', '.join(sorted(missing))}; ./task dead-letters -- list shows them.")
+    return found
+
+
+async def _look(store: ObjectStore, arguments: argparse.Namespace) -> tuple[list[Found], set[str]]:
+    """The letters that there are now, and the ids of those that might have been meant by their keys alone."""
     tenant_id, met, found = await tenant(arguments.tenant), set[str](), list[Found]()
     for prefix in _prefixes(tenant_id, arguments.reason):
         async for page in store.pages(prefix):
@@ -130,9 +154,7 @@ async def _find(store: ObjectStore, arguments: argparse.Namespace) -> list[Found
                 some = placed[start : start + _AT_ONCE]
                 metadata = await asyncio.gather(*(_metadata(store, place) for place, _ in some))
                 found += [Found(place, one, known) for (place, one), known in zip(some, metadata, strict=True) if known is not None and _is(known, arguments)]
-    if missing := set(arguments.ids) - met:
-        raise Failure(f"There is no dead letter {', '.join(sorted(missing))}; ./task dead-letters -- list shows them.")
-    return found
+    return found, met
 
 
 def _prefixes(tenant_id: str, reason: str) -> Sequence[str]:

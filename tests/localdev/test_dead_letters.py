@@ -1,6 +1,6 @@
 """`./task dead-letters` and `./task backfill`: what a person sees, with the real S3 server, or a bucket in memory, and a stand-in for the sink."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -10,8 +10,9 @@ import pytest
 from localdev import backfill, dead_letters, feed, where
 from localdev.functions import Function, Trigger
 from shared import delivery, envelope
+from shared import replay as replaying
 from shared.contract import EventType, Reason
-from shared.dead_letters import Letter, Place, from_event
+from shared.dead_letters import Letter, Place, from_event, put_off
 from shared.envelope import Dead, Record
 from shared.object_store import Listed, Missing
 from tests import batches
@@ -22,10 +23,11 @@ in_s3 = pytest.mark.stack
 
 
 class Bucket:
-    """In memory, in the place of an ObjectStore."""
+    """In memory, in the place of an ObjectStore. `before_delete` happens between a command's look and its deleting, as the function `replay` may."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.before_delete: Callable[[Sequence[str]], Awaitable[None]] | None = None
 
     async def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
         self.objects[key] = (body, dict(metadata))
@@ -42,6 +44,9 @@ class Bucket:
         yield [Listed(key, len(body), datetime.now(UTC)) for key, (body, _) in sorted(self.objects.items()) if key.startswith(prefix)]
 
     async def delete(self, keys: Sequence[str]) -> None:
+        if self.before_delete:
+            hook, self.before_delete = self.before_delete, None
+            await hook(keys)
         for key in keys:
             self.objects.pop(key, None)
 
@@ -258,6 +263,37 @@ def test_sink_that_skips_gets_no_letter_deleted(
     sink_here.answer = lambda _: Says(204)
     assert dead_letters.main(["replay", letter.place.id]) == 0
     assert not bucket.objects
+
+
+@pytest.mark.parametrize("by", ["id", "sink"])
+def test_letter_that_moves_while_it_is_purged_is_found_again(by: str, bucket: Bucket, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the function `replay` moves those that its sink can't take yet."""
+    letter = bucket.bury(record, waiting=True)
+    bucket.before_delete = lambda _: replaying.move(bucket, letter.place, put_off(letter))  # type: ignore[arg-type]
+    assert dead_letters.main(["purge", "--yes", *([letter.place.id] if by == "id" else ["--sink", "sink_loki"])]) == 0
+    assert capsys.readouterr().out == "1 dead letters deleted\n"
+    assert not bucket.objects
+
+
+def test_letters_that_a_purge_doesnt_get_are_told(bucket: Bucket, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    """One moves whenever it is looked for, one died meanwhile and wasn't meant."""
+    moving, still = bucket.bury(record, waiting=True), bucket.bury(batches.record(EventType.LOGS, batches.logs("x")))
+    new = dead_letter(batches.record(EventType.LOGS, batches.logs("new")))
+
+    async def move(_: Sequence[str]) -> None:
+        nonlocal moving
+        moved = put_off(moving)
+        await replaying.move(bucket, moving.place, moved)  # type: ignore[arg-type]
+        await bucket.put(new.place.key, new.body, new.attributes)
+        moving, bucket.before_delete = moved, move
+
+    bucket.before_delete = move
+    assert dead_letters.main(["purge", "--all", "--yes"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "1 dead letters deleted\n"
+    assert "1 are still there" in said.err
+    assert set(bucket.objects) == {moving.place.key, new.place.key}
+    assert still.place.key not in bucket.objects
 
 
 @in_s3
