@@ -74,6 +74,8 @@ def in_database(work: Work) -> Callable[[argparse.Namespace], int]:
             raise Failure(f"PostgreSQL doesn't let this role: {error}\nThe owner of the tables, as for ./task migrate, may.") from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise Failure(f"The database is older than this checkout: {error}\n./task {'migrate' if _named() else 'up'} brings it up to date.") from None
+        except (psycopg.IntegrityError, psycopg.DataError) as error:
+            raise Failure(f"The platform's own tables don't take this: {error.diag.message_primary}") from None  # no more of it: the row has a password's hash
         return 0
 
     return run
@@ -101,12 +103,14 @@ def _named() -> str | None:
 
 
 async def tenant_id(connection: Connection, named: str) -> str:
-    """The id of the tenant with this name or id. Raises Failure."""
-    row = await (await connection.execute("SELECT id FROM telemetry.tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": named})).fetchone()
-    if row is None:
+    """The id of the tenant with this name or id. Raises Failure, also for a name that several have, as the platform may let them."""
+    rows = await (await connection.execute("SELECT id FROM telemetry.tenants WHERE name = %(t)s OR id::text = %(t)s", {"t": named})).fetchall()
+    if not rows:
         names = [name for (name,) in await (await connection.execute("SELECT name FROM telemetry.tenants ORDER BY name LIMIT 20")).fetchall()]
         raise Failure(f"There is no tenant {named!r}; there are: {', '.join(names) or 'none'}")
-    return str(row[0])
+    if len(rows) > 1:
+        raise Failure(f"{len(rows)} tenants are called {named!r}; say which by its id: {', '.join(str(id_) for (id_,) in rows)}")
+    return str(rows[0][0])
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Sequence[str] = ()) -> None:

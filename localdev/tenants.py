@@ -20,6 +20,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from localdev import admin
+from localdev.accounts import Accounts
 from shared.contract import Scope
 from shared.database import Connection
 
@@ -67,17 +68,17 @@ async def add(connection: Connection, arguments: argparse.Namespace) -> None:
     if not (name and len(name) <= LONGEST_NAME and name.isprintable()):
         raise admin.Failure(f"A tenant's name has 1 to {LONGEST_NAME} characters that can be printed.")
     await _check_plan(connection, arguments.plan)
-    made = await _rows(connection, "INSERT INTO tenants (name, plan) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING RETURNING id", (name, arguments.plan))
+    made = await (await Accounts.of(connection)).add_tenant(name, arguments.plan)
     if not made:
         raise admin.Failure(f"There is a tenant {name!r} already.")
-    await _show(connection, str(made[0][0]))
+    await _show(connection, made)
 
 
 async def plan(connection: Connection, arguments: argparse.Namespace) -> None:
     """Put a tenant on another plan."""
     tenant_id = await admin.tenant_id(connection, arguments.tenant)
     await _check_plan(connection, arguments.plan)
-    await connection.execute("UPDATE tenants SET plan = %s WHERE id = %s", (arguments.plan, tenant_id))
+    await (await Accounts.of(connection)).set_plan(tenant_id, arguments.plan)
     await _show(connection, tenant_id)
 
 
@@ -125,7 +126,7 @@ async def _show(connection: Connection, tenant_id: str | None) -> None:
 
 async def _set_active(connection: Connection, tenant: str, active: bool) -> None:
     tenant_id = await admin.tenant_id(connection, tenant)
-    await connection.execute("UPDATE tenants SET is_active = %s WHERE id = %s", (active, tenant_id))
+    await (await Accounts.of(connection)).set_tenant_active(tenant_id, active)
     await _show(connection, tenant_id)
 
 

@@ -15,11 +15,9 @@ import argparse
 import getpass
 import sys
 from collections.abc import Sequence
-from typing import LiteralString
-
-from psycopg.types.json import Jsonb
 
 from localdev import admin, passwords
+from localdev.accounts import Accounts
 from shared.contract import Role
 from shared.database import Connection
 
@@ -44,9 +42,7 @@ async def add(connection: Connection, arguments: argparse.Namespace) -> None:
     if await (await connection.execute("SELECT 1 FROM users WHERE email = %s", (arguments.email,))).fetchone():
         raise admin.Failure(f"There is a user {arguments.email!r} already.")
     password, hashed = _new_password(arguments.generate)
-    await connection.execute(
-        "INSERT INTO users (tenant_id, email, hashed_password, roles) VALUES (%s, %s, %s, %s)", (tenant, arguments.email, hashed, _roles(arguments.role))
-    )
+    await (await Accounts.of(connection)).add_user(tenant, arguments.email, hashed, _roles(arguments.role))
     await _show(connection, arguments.email)
     _tell(password, arguments.generate)
 
@@ -56,26 +52,27 @@ async def password(connection: Connection, arguments: argparse.Namespace) -> Non
     if not await (await connection.execute("SELECT 1 FROM users WHERE email = %s", (arguments.email,))).fetchone():
         raise _no_such_user(arguments.email)  # before anybody types one
     new, hashed = _new_password(arguments.generate)
-    await _change(connection, arguments.email, "hashed_password = %s", (hashed,))
+    await (await Accounts.of(connection)).set_password(arguments.email, hashed)
     await _end_sessions(connection, arguments.email)
     _tell(new, arguments.generate)
 
 
 async def roles(connection: Connection, arguments: argparse.Namespace) -> None:
     """Say what a user may do: a viewer reads, an admin changes tokens too."""
-    await _change(connection, arguments.email, "roles = %s", (_roles(arguments.role),))
+    if not await (await Accounts.of(connection)).set_roles(arguments.email, _roles(arguments.role)):
+        raise _no_such_user(arguments.email)
     await _show(connection, arguments.email)
 
 
 async def activate(connection: Connection, arguments: argparse.Namespace) -> None:
     """Let a user log in again."""
-    await _change(connection, arguments.email, "is_active = true", ())
+    await _set_active(connection, arguments.email, True)
     await _show(connection, arguments.email)
 
 
 async def deactivate(connection: Connection, arguments: argparse.Namespace) -> None:
     """Refuse a user's log-ins and end his sessions."""
-    await _change(connection, arguments.email, "is_active = false", ())
+    await _set_active(connection, arguments.email, False)
     await _end_sessions(connection, arguments.email)
     await _show(connection, arguments.email)
 
@@ -99,9 +96,8 @@ COMMANDS: dict[str, admin.Work] = {
 }
 
 
-async def _change(connection: Connection, email: str, assignment: LiteralString, values: Sequence[object]) -> None:
-    statement = f"UPDATE users SET {assignment} WHERE email = %s"  # noqa: S608 one of the assignments above
-    if (await connection.execute(statement, (*values, email))).rowcount == 0:
+async def _set_active(connection: Connection, email: str, active: bool) -> None:
+    if not await (await Accounts.of(connection)).set_user_active(email, active):
         raise _no_such_user(email)
 
 
@@ -142,8 +138,8 @@ def _tell(password: str, generated: bool) -> None:
         print(f"\n{password}\n\nThis is the only time it is shown.")
 
 
-def _roles(given: Sequence[str]) -> Jsonb:
-    return Jsonb(sorted(set(given)))
+def _roles(given: Sequence[str]) -> list[str]:
+    return sorted(set(given))
 
 
 def _email(text: str) -> str:

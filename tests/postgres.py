@@ -16,6 +16,25 @@ from localdev.backends import folders, postgres
 from localdev.ports import free_port
 from tests import waiting
 
+WITH_NUMBERS = """
+CREATE TABLE tenants (id serial PRIMARY KEY, name varchar(255) NOT NULL UNIQUE, created_at timestamptz DEFAULT now());
+CREATE TABLE users (
+    id serial PRIMARY KEY, tenant_id integer NOT NULL REFERENCES tenants (id), username varchar(255) NOT NULL, email varchar(255) NOT NULL,
+    hashed_password varchar(255) NOT NULL, roles json, created_at timestamptz DEFAULT now()
+);
+CREATE UNIQUE INDEX ix_users_email ON users (email);
+"""
+"""An Obstack backend's own tables, with keys that are numbers."""
+WITH_UUIDS = """
+CREATE TABLE tenants (id uuid PRIMARY KEY, name text NOT NULL, plan varchar(50), is_active boolean, settings jsonb DEFAULT '{}');
+CREATE TABLE users (
+    id uuid PRIMARY KEY, tenant_id uuid NOT NULL REFERENCES tenants, email text UNIQUE, password_hash text NOT NULL, roles text[] NOT NULL DEFAULT '{}'
+);
+"""
+"""Another one's: keys that the backend makes up, names of tenants that may come twice."""
+PLATFORMS = ("", WITH_NUMBERS, WITH_UUIDS)
+"""Whose tables a database may have before ours; empty: it gets both from us."""
+
 
 class Postgres(AbstractContextManager["Postgres"]):
     """A running server."""

@@ -20,16 +20,12 @@ from shared.contract import Scope
 from shared.errors import Refused
 from shared.settings import Database as Settings
 from shared.tenant import Limits
-from tests.postgres import Postgres
+from tests.postgres import WITH_NUMBERS, WITH_UUIDS, Postgres
 
 LEGACY = sorted((Path(__file__).parent / "legacy").glob("*.sql"))
-PLATFORM = """
-CREATE TABLE tenants (id serial PRIMARY KEY, name varchar(255) NOT NULL UNIQUE, created_at timestamptz DEFAULT now());
-CREATE TABLE users (
-    id serial PRIMARY KEY, tenant_id integer NOT NULL REFERENCES tenants (id), username varchar(255) NOT NULL, email varchar(255) NOT NULL,
-    hashed_password varchar(255) NOT NULL, roles json, created_at timestamptz DEFAULT now()
-);
-CREATE UNIQUE INDEX ix_users_email ON users (email);
+PLATFORM = (
+    WITH_NUMBERS
+    + """
 CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
 CREATE TABLE tokens (jti text);
 INSERT INTO alembic_version VALUES ('0007');
@@ -37,13 +33,8 @@ INSERT INTO tenants (name) VALUES ('Acme Rockets'), ('Globex Energy');
 INSERT INTO users (tenant_id, username, email, hashed_password, roles) VALUES
     (1, 'anna', 'anna@acme.example', 'x', '["admin"]'), (2, 'gus', 'gus@globex.example', 'y', NULL);
 """
-"""An Obstack backend's own tables, with keys that are numbers, and tables that are called as ours."""
-WITH_UUIDS = """
-CREATE TABLE tenants (id uuid PRIMARY KEY, name text NOT NULL, plan varchar(50), is_active boolean, settings jsonb DEFAULT '{}');
-CREATE TABLE users (
-    id uuid PRIMARY KEY, tenant_id uuid NOT NULL REFERENCES tenants, email text UNIQUE, password_hash text NOT NULL, roles text[] NOT NULL DEFAULT '{}'
-);
-"""
+)
+"""An Obstack backend's own tables, and tables that are called as ours."""
 
 
 @pytest.fixture

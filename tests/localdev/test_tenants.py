@@ -8,8 +8,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from localdev import migrate
 from localdev.tenants import main
 from tests.conftest import Stack
+from tests.postgres import PLATFORMS, WITH_UUIDS, Postgres
 
 
 @pytest.fixture
@@ -33,6 +35,47 @@ def row(text: str, beginning: str) -> list[str]:
     """The words of the line that begins so."""
     (found,) = [line for line in text.splitlines() if line.startswith(beginning)]
     return found.split()
+
+
+@pytest.fixture
+def platform(request: pytest.FixtureRequest, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with the parameter's tables, which the environment names; its URL."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    url = postgres.database()
+    with psycopg.connect(url) as connection:
+        connection.execute(request.param)
+    monkeypatch.setenv("DATABASE_URL", url)
+    migrate.migrate()
+    return url
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=["ours", "numbers", "uuids"], indirect=True)
+def test_a_tenants_life(platform: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the platform's tables are like."""
+    assert main(["add", "Other"]) == main(["add", "Acme", "--plan", "free"]) == 0
+    id_ = row(capsys.readouterr().out, "Acme")[1]
+    assert main(["add", "Acme"]) == 1
+    assert "already" in capsys.readouterr().err
+    assert main(["plan", "Acme", "large"]) == main(["deactivate", id_]) == 0
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert row(listed, "Acme")[1:4] == [id_, "large", "no"]
+    assert row(listed, "Other")[2:4] == ["standard", "yes"]
+    assert main(["activate", "Acme"]) == 0
+    assert row(capsys.readouterr().out, "Acme")[1:4] == [id_, "large", "yes"]
+
+
+@pytest.mark.parametrize("platform", [WITH_UUIDS], ids=["uuids"], indirect=True)
+def test_name_of_two_tenants_names_neither(platform: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(platform) as connection:
+        rows = connection.execute("INSERT INTO tenants (id, name, plan) SELECT gen_random_uuid(), 'Acme', 'free' FROM generate_series(1, 2) RETURNING id")
+        ids = [str(id_) for (id_,) in rows.fetchall()]
+    assert main(["deactivate", "Acme"]) == 1
+    err = capsys.readouterr().err
+    assert all(id_ in err for id_ in ids)
+    assert main(["deactivate", ids[0]]) == 0
+    assert row(capsys.readouterr().out, "Acme")[1:4] == [ids[0], "free", "no"]
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,21 +10,24 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from localdev import migrate, passwords
+from localdev import migrate, passwords, tenants
 from localdev.users import main
-from tests.postgres import Postgres
+from tests.postgres import PLATFORMS, Postgres
 
 VERA = "vera@acme.example"
 ADD = ["add", VERA, "--tenant", "Acme", "--role", "viewer"]
 PASSWORD = "correct horse battery staple"
 
 
-@pytest.fixture
-def ask(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, ...]]]:
+@pytest.fixture(params=PLATFORMS, ids=["ours", "numbers", "uuids"])
+def ask(request: pytest.FixtureRequest, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, ...]]]:
     """Statements on a database with one tenant, which the environment names."""
     url = postgres.database()
     monkeypatch.setenv("DATABASE_URL", url)
+    with psycopg.connect(url) as connection:
+        connection.execute(request.param)
     migrate.migrate()
+    assert tenants.main(["add", "Acme"]) == 0
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
 
     def run(statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -32,7 +35,6 @@ def ask(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
-    run("INSERT INTO tenants (name) VALUES ('Acme')")
     return run
 
 
@@ -56,18 +58,18 @@ def test_a_users_life(ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert main([*ADD, "--generate"]) == 0
     shown = capsys.readouterr().out
     assert "only time" in shown
-    ((stored, roles),) = ask("SELECT hashed_password, roles FROM users")
+    ((stored, roles),) = ask("SELECT hashed_password, roles FROM telemetry.users")
     assert stored.startswith(f"$2b${passwords.COST}$")
     assert roles == ["viewer"]
     assert any(passwords.matches(word, stored) for word in shown.split())
 
     open_session(ask)
     assert main(["roles", VERA.upper(), "admin", "viewer"]) == 0
-    assert ask("SELECT roles FROM users") == [(["admin", "viewer"],)]
+    assert ask("SELECT roles FROM telemetry.users") == [(["admin", "viewer"],)]
     assert has_session(ask)
     types(monkeypatch, f"{PASSWORD}\n")
     assert main(["password", VERA]) == 0
-    ((stored,),) = ask("SELECT hashed_password FROM users")
+    ((stored,),) = ask("SELECT hashed_password FROM telemetry.users")
     assert passwords.matches(PASSWORD, stored)
     assert PASSWORD not in capsys.readouterr().out
     assert not has_session(ask)
@@ -76,7 +78,7 @@ def test_a_users_life(ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == [VERA, "Acme", "admin", "viewer", "yes", "1"]
     assert main(["deactivate", VERA]) == 0
-    assert (ask("SELECT is_active FROM users"), has_session(ask)) == ([(False,)], False)
+    assert (ask("SELECT is_active FROM telemetry.users"), has_session(ask)) == ([(False,)], False)
     assert main(["activate", VERA]) == 0
     open_session(ask)
     assert main(["remove", VERA]) == 0
@@ -113,6 +115,14 @@ def test_same_user_twice_and_unknown_tenant_are_told(ask: Ask, capsys: pytest.Ca
     assert "already" in capsys.readouterr().err
     assert main(["add", "x@y", "--tenant", "nobody", "--role", "admin"]) == 1
     assert "Acme" in capsys.readouterr().err
+
+
+def test_table_that_wants_more_is_told_without_the_row(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("ALTER TABLE users ADD COLUMN phone text NOT NULL")
+    assert main([*ADD, "--generate"]) == 1
+    err = capsys.readouterr().err
+    assert '"phone"' in err
+    assert "$2b$" not in err
 
 
 @pytest.mark.parametrize("wrong", [["add", "no-address", "--tenant", "x", "--role", "admin"], ["add", "a@b", "--tenant", "x"], ["roles", "a@b", "owner"]])
