@@ -15,7 +15,7 @@ from rich.text import Text
 
 from localdev import backends, compose
 from shared import tokens
-from shared.database import Connection
+from shared.database import UNREADABLE, Connection
 from shared.errors import Refused
 
 Work = Callable[[Connection, argparse.Namespace], Awaitable[None]]
@@ -82,12 +82,16 @@ def in_database(work: Work) -> Callable[[argparse.Namespace], int]:
 
 
 async def _run(work: Work, arguments: argparse.Namespace) -> None:
-    try:
-        connection = await psycopg.AsyncConnection.connect(database_url(), connect_timeout=3)
-    except psycopg.ProgrammingError:
-        raise Failure("DATABASE_URL can't be read; it should be like postgresql://role:password@host/database") from None  # unshown: a password may be in it
-    async with connection:
+    async with await connect(database_url()) as connection:
         await work(connection, arguments)
+
+
+async def connect(url: str) -> Connection:
+    """Raises Failure for a URL that can't be read, OperationalError when nobody is there."""
+    try:
+        return await psycopg.AsyncConnection.connect(url, connect_timeout=3)
+    except psycopg.ProgrammingError:
+        raise Failure(UNREADABLE) from None
 
 
 def database_url() -> str:

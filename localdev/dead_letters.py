@@ -200,10 +200,12 @@ async def tenant(named: str) -> str:
     with suppress(ValueError):
         return str(UUID(named))
     try:
-        async with await psycopg.AsyncConnection.connect(where.database_url(), connect_timeout=3) as connection:
+        async with await admin.connect(where.database_url()) as connection:
             return await admin.tenant_id(connection, named)
     except (OSError, psycopg.OperationalError):
         raise Failure(f"Names of tenants are in PostgreSQL, which can't be reached; the tenant's id does without. {where.remedy('postgres')}") from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        raise Failure("Names of tenants are in PostgreSQL, whose tables are older than this checkout; ./task migrate brings them up to date.") from None
 
 
 def _print(found: Sequence[Found]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 SECONDS = 3.0
 """How long a question may take, waiting for a connection included."""
+UNREADABLE = "DATABASE_URL can't be read; it should be like postgresql://role:password@host/database"
+"""All that is said of such a URL: PostgreSQL's client library quotes it, and a password may be in it."""
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
@@ -27,6 +30,11 @@ class Database:
     """Open it with `async with`; it starts without a server and says Later until there is one."""
 
     def __init__(self, url: SecretStr) -> None:
+        """Raises ValueError for a URL that can't be read: the pool would log it over and over, with the password."""
+        try:
+            conninfo_to_dict(url.get_secret_value())
+        except psycopg.ProgrammingError:
+            raise ValueError(UNREADABLE) from None
         self._pool = AsyncConnectionPool(
             url.get_secret_value(),
             min_size=1,

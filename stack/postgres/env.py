@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from alembic import context
 from alembic.util.exc import CommandError
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, event, exc, text
 from sqlalchemy.pool import NullPool
 
@@ -29,6 +30,10 @@ def migrate() -> None:
     url = os.environ.get("DATABASE_URL")
     if not url:
         raise CommandError("DATABASE_URL is not set: postgresql://user:password@host:port/database")
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its words aren't told: the whole URL is in them
+        raise CommandError("Nothing was changed. DATABASE_URL can't be read; it should be like postgresql://role:password@host/database") from None
     dry_run = "dry_run" in context.get_x_argument(as_dictionary=True)
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=10), poolclass=NullPool)
     try:

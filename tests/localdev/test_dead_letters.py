@@ -17,6 +17,7 @@ from shared.envelope import Dead, Record
 from shared.object_store import Listed, Missing
 from tests import batches
 from tests.backends import HttpBackend, Says
+from tests.postgres import Postgres
 from tests.s3 import S3, with_store
 
 in_s3 = pytest.mark.stack
@@ -128,6 +129,22 @@ def test_without_s3_it_says_what_starts_it(s3: S3, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("localdev.backends.s3.settings", lambda: s3.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
     assert dead_letters.main(["list"]) == 1
     assert "./task up" in capsys.readouterr().err
+
+
+def test_database_for_a_tenants_name_is_told_without_its_password(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(where, "database_url", lambda: "postgresql:/obstack:hush-hush@db/x")
+    assert dead_letters.main(["list", "--tenant", "Acme"]) == 1
+    err = capsys.readouterr().err
+    assert "postgresql://role:password@host/database" in err
+    assert "hush" not in err
+
+
+def test_database_without_our_tables_is_sent_to_migrate(
+    bucket: Bucket, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(where, "database_url", postgres.database)
+    assert dead_letters.main(["list", "--tenant", "Acme"]) == 1
+    assert "./task migrate" in capsys.readouterr().err
 
 
 @in_s3

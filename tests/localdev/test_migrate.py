@@ -227,6 +227,18 @@ def test_database_away_and_url_missing_are_told_without_the_password(
     assert "./task up" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [None, [sys.executable, "-m", "alembic", "-c", str(migrate.INI), "upgrade", "head"]], ids=["task", "job"])
+def test_url_that_cant_be_read_is_told_without_the_password(
+    command: list[str] | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a Job says is in the cluster's logs."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql:/obstack:hush-hush@db/x")
+    assert (subprocess.run(command, cwd=ROOT, check=False).returncode if command else migrate.main([])) != 0
+    told = capfd.readouterr()
+    assert "postgresql://role:password@host/database" in told.err + told.out
+    assert "hush" not in told.err + told.out
+
+
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         migrate.main(["--help"])

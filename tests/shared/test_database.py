@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from shared.database import Database as Questions
 from shared.errors import Later
@@ -58,3 +59,12 @@ async def test_other_errors_go_through(questions: Questions) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await questions.run(defect)
+
+
+@pytest.mark.parametrize("url", ["postgresql:/obstack:hush-hush@db/x", "obstack hush-hush", "postgresql://obstack:hush-hush%@db/x"])
+def test_url_that_cant_be_read_ends_the_start_untold(url: str) -> None:
+    """The pool would try it for ever, and log it each time."""
+    with pytest.raises(ValueError, match="DATABASE_URL can't be read") as raised:
+        Questions(SecretStr(url))
+    assert "hush" not in str(raised.value)
+    assert raised.value.__suppress_context__
