@@ -14,7 +14,7 @@ def _build(folder: Path, progress: Progress) -> None:
     maven.fetch("kafka", folder, progress)
 
 
-kafka = Component("kafka", versions.KAFKA, _build, needs_mb=200)
+kafka = Component("kafka", versions.KAFKA, _build, maven.fingerprint("kafka"), needs_mb=200)
 
 
 def install(progress: Progress) -> None:

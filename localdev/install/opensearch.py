@@ -20,7 +20,7 @@ def _build(folder: Path, progress: Progress) -> None:
         script.chmod(0o755)
 
 
-opensearch = Component("opensearch", versions.OPENSEARCH, _build, needs_mb=300)
+opensearch = Component("opensearch", versions.OPENSEARCH, _build, maven.fingerprint("opensearch"), needs_mb=300)
 
 
 def install(progress: Progress) -> None:

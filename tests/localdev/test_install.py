@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 
 from localdev.backends import folders, install_steps, probe, services
-from localdev.install import component as component_module
-from localdev.install import versions
+from localdev.install import maven, versions
 from localdev.install.component import Component, locked, open_to_all
 from localdev.install.go_build import WRAPPERS, GoBuild, building, environment, remove_caches
+from localdev.install.kafka import kafka
+from localdev.install.opensearch import opensearch
 from localdev.install.process import TAIL_LINES, Run, failure
 from localdev.install.servers import CLIENTS, collector, logcli, loki, prom_label_proxy, prometheus, promtool, tempo
 from localdev.paths import STACK, cache
 from localdev.ports import ports
 from localdev.service import InstallError
 from tests import waiting
-
-MAVEN = Path(component_module.__file__).with_name("maven")
 
 
 @pytest.fixture(autouse=True)
@@ -221,13 +220,22 @@ class TestRecipes:
         assert len({build.binary() for build in (collector, loki, logcli, prometheus, promtool, tempo, prom_label_proxy)}) == 7
 
     def test_locks_pin_what_versions_say(self) -> None:
-        assert f" org.apache.kafka:kafka_2.13:{versions.KAFKA}\n" in (MAVEN / "kafka.lock").read_text()
-        assert f":opensearch:{versions.OPENSEARCH}:zip\n" in (MAVEN / "opensearch.lock").read_text()
-        for lock in MAVEN.iterdir():
+        assert f" org.apache.kafka:kafka_2.13:{versions.KAFKA}\n" in (maven.LOCKS / "kafka.lock").read_text()
+        assert f":opensearch:{versions.OPENSEARCH}:zip\n" in (maven.LOCKS / "opensearch.lock").read_text()
+        for lock in maven.LOCKS.iterdir():
             for line in lock.read_text().splitlines()[1:]:
                 digest, coordinate = line.split()
                 assert len(digest) == 64
                 assert coordinate.count(":") in (2, 3)
+
+    def test_a_changed_lock_is_another_build(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Though the version stays: a dependency's may be another."""
+        for component in (kafka, opensearch):
+            assert maven.fingerprint(component.name) in component.home.name
+            (tmp_path / f"{component.name}.lock").write_text((maven.LOCKS / f"{component.name}.lock").read_text() + "\n")
+        monkeypatch.setattr(maven, "LOCKS", tmp_path)
+        for component in (kafka, opensearch):
+            assert maven.fingerprint(component.name) not in component.home.name
 
     def test_compiler_caches_go_when_all_is_built_and_none_is_building(self, monkeypatch: pytest.MonkeyPatch) -> None:
         caches = cache() / "go"
