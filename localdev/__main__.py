@@ -85,7 +85,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Show every service, each sink's lag and rates, letters, switches and last errors; exit code 0 if and only if all services are ready."""
     now = state.snapshot()
     if now is None:
-        print("null" if arguments.json else "Nothing runs. ./task up starts it.")
+        print("null" if arguments.json else _no_processes())
         return 1
     seen = picture.take(now)
     if arguments.json:
@@ -93,6 +93,10 @@ def status(arguments: argparse.Namespace) -> int:
     else:
         show.show(seen, Console())
     return 0 if seen.ready else 1
+
+
+def _no_processes() -> str:
+    return f"The stack runs in containers: {compose.look()} shows them." if compose.runs() else "Nothing runs. ./task up starts it."
 
 
 def logs(arguments: argparse.Namespace) -> int:

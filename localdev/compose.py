@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,11 +59,19 @@ def down() -> int:
 
 
 def runs() -> bool:
-    """Whether any container of the stack is up."""
+    """Whether any container of the stack is up, as far as Docker says; False where there is no Docker any more, or it is silent."""
     if not (local() / "compose.env").exists():
         return False
-    listed = subprocess.run(_command("ps", "--quiet"), env=_environment(), capture_output=True, text=True, check=False)
+    try:
+        listed = subprocess.run(_command("ps", "--quiet"), env=_environment(), capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
     return listed.returncode == 0 and bool(listed.stdout.strip())
+
+
+def look() -> str:
+    """The command that shows the containers."""
+    return shlex.join(_command("ps"))
 
 
 def admin(module: str, words: Sequence[str]) -> int:

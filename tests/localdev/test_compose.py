@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from localdev import compose, dead_letters, tenants, tokens
+from localdev.__main__ import main
 
 
 @pytest.fixture
@@ -61,6 +62,30 @@ def test_up_hands_over_secrets_and_optional_functions(docker: Path, tmp_path: Pa
     asked = docker.read_text().splitlines()
     assert asked[0].endswith("up --build --detach --wait with=sink_archive profiles=sink_archive")
     assert not any(value in docker.read_text() for line in first.splitlines() if (value := line.partition("=")[2]))
+
+
+def test_status_says_where_to_look_for_containers(docker: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compose.up()
+    assert main(["status"]) == 1
+    assert "docker compose --env-file" in (said := capsys.readouterr().out)
+    assert "compose.yaml ps shows them" in said
+
+
+def test_docker_that_is_gone_stops_no_command(docker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes may run all the same."""
+    compose.up()
+    (tmp_path / "bin" / "docker").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert not compose.runs()
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "Nothing runs.\n"
+
+
+def test_docker_that_is_silent_is_given_up(docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose.up()
+    (tmp_path / "bin" / "docker").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(compose, "_ANSWER_SECONDS", 0.2)
+    assert not compose.runs()
 
 
 COMMANDS = pytest.mark.parametrize(
