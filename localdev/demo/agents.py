@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -58,9 +58,12 @@ def prometheus(gateway: str, token: str, message: str = REMOTE_WRITE_1) -> Itera
 
 @contextmanager
 def shipper(gateway: str, token: str) -> Iterator[None]:
-    """Sends the pipeline's own logs."""
-    command = [sys.executable, "-m", "localdev.demo.shipper", "--folder", str(state.log_folder()), "--gateway", gateway]
+    """Sends the pipeline's own logs: all that is logged within the block, and nothing from before."""
+    ready = state.run_folder() / "agent-shipper.ready"
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "localdev.demo.shipper", "--folder", str(state.log_folder()), "--gateway", gateway, "--ready", str(ready)]
     with _process("agent-shipper", command, {"OBSTACK_TOKEN": token}):
+        _wait_for(ready.exists, 60, "the shipper of logs isn't ready")
         yield
 
 
@@ -91,16 +94,24 @@ def _bound(command: Sequence[str]) -> list[str]:
 
 
 def _wait_for_port(port: int, seconds: float) -> None:
+    _wait_for(lambda: _listens(port), seconds, f"nothing listens on port {port}")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for(holds: Callable[[], bool], seconds: float, missing: str) -> None:
+    """Raises TimeoutError."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"nothing listens on port {port} after {seconds:.0f} s; see the logs in {state.log_folder()}") from None
-            time.sleep(0.05)
-        else:
-            return
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{missing} after {seconds:.0f} s; see the logs in {state.log_folder()}")
+        time.sleep(0.05)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,8 @@
 """Ships the pipeline's own logs as a customer's: follows the log files of a folder and sends each new line by OTLP, with a span for each round.
 
-`OBSTACK_TOKEN=… python -m localdev.demo.shipper --folder .local/logs --gateway http://127.0.0.1:8000`, until SIGTERM. Only logs of our own programs are
-followed, from where they end at the start: the backends' are long and would tell little.
+`OBSTACK_TOKEN=… python -m localdev.demo.shipper --folder .local/logs --gateway http://127.0.0.1:8000 --ready FILE`, until SIGTERM. Only logs of our own
+programs are followed, from where they end at the start: the backends' are long and would tell little. FILE is made as soon as that is settled: what is logged
+from then on is sent.
 """
 
 import argparse
@@ -31,11 +32,11 @@ _SEVERITIES = {"DEBUG": SeverityNumber.DEBUG, "INFO": SeverityNumber.INFO, "WARN
 
 
 class Follower:
-    """One growing file; starts again when it was cut."""
+    """One growing file, from where it ends now; from its beginning if it isn't there yet, and again when it was cut."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._position = 0
+        self._position = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
     def lines(self) -> Iterator[str]:
@@ -111,10 +112,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--gateway", required=True)
+    parser.add_argument("--ready", type=Path, required=True)
     arguments = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     shipper = Shipper(arguments.folder, arguments.gateway, os.environ["OBSTACK_TOKEN"])
+    arguments.ready.touch()
     while not stop.wait(ROUND_SECONDS):
         shipper.round()
     shipper.close()
