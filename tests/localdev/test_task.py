@@ -76,6 +76,22 @@ def test_first_call_installs_and_later_ones_do_not(checkout: Path) -> None:
     assert "Installing Python packages" in run(checkout).stderr
 
 
+@pytest.mark.parametrize("python", [None, "#!/bin/sh\necho Python 3.99.1\n"], ids=["removed", "upgraded"])
+def test_environment_whose_python_was_replaced_is_made_again(checkout: Path, python: str | None) -> None:
+    """As when the system's was upgraded: the packages are another version's."""
+    run(checkout)
+    own = checkout / ".venv" / "bin" / "python"
+    own.unlink()
+    if python:
+        own.write_text(python)
+        own.chmod(0o755)
+    repaired = run(checkout, FAKE_EXIT="7")
+    assert "Installing Python packages" in repaired.stderr
+    assert repaired.returncode == 7
+    assert subprocess.run([own, "-c", "import pip"], check=False).returncode == 0
+    assert run(checkout).stderr == ""
+
+
 def test_calls_at_once_install_once(checkout: Path) -> None:
     """The others wait for the first and then go on."""
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
