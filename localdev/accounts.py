@@ -60,7 +60,7 @@ class Accounts:
         """Make a user. `hashed`: his password's bcrypt hash."""
         found = await (await self.connection.execute(f"SELECT id FROM tenants WHERE {self._tenant_id} = %s", (tenant_id,))).fetchone()  # noqa: S608 our own words
         values = {**_key(self.users), "tenant_id": found and found[0], "email": email, self._password: hashed, "roles": self._roles(roles)}
-        if "username" in self.users:
+        if "username" in self.users:  # the platform's backend wants one; the pipeline's log-in goes by the e-mail
             values["username"] = email
         await self.connection.execute(_insert("users", values), values)
 
