@@ -83,12 +83,16 @@ class _Progress:
     @property
     def dead_size(self) -> int:
         """In bytes."""
-        return sum(len(dead.value) + ENTRY_BYTES for dead, _ in self.dead)
+        return _size_of([dead for dead, _ in self.dead])
 
     @property
     def size(self) -> int:
         """In bytes."""
         return sum(len(part) + ENTRY_BYTES for _, part in self.waiting) + self.dead_size
+
+
+def _size_of(dead: Sequence[Dead]) -> int:
+    return sum(len(one.value) + ENTRY_BYTES for one in dead)
 
 
 class Isolation:
@@ -202,7 +206,7 @@ class _Run:
         for chunk in delivery.chunks([one for one, _ in dead]):
             await self._way.bury(chunk)
             del dead[: len(chunk)]
-            self._progress.room -= sum(len(one.value) + ENTRY_BYTES for one in chunk)
+            self._progress.room -= _size_of(chunk)
             self._progress.died = delivery.how_much(chunk)
 
     async def _confirm(self) -> None:

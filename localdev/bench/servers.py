@@ -4,7 +4,6 @@ They are started by the commands of the stack (functions, trigger) or of `stack/
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from localdev.backends import folders, loki, prometheus
 from localdev.bench import placement, stack, stand_in, trigger
 from localdev.install import servers
 from localdev.paths import ROOT
-from localdev.ports import free_port, ports
+from localdev.ports import free_port, listens, ports
 from localdev.processes import last_lines
 from localdev.service import Service
 from localdev.supervisor import launch, state
@@ -98,7 +97,7 @@ def collector_to_loki(tenant_id: str) -> AbstractContextManager[Server]:
 def _collector(template: str, port: int, values: Mapping[str, str]) -> Iterator[Server]:
     config = folders.render(f"collector/{template}", folders.config("collector") / template, folders.values(**values))
     with process("collector", [str(collector_binary()), f"--config={config}"], {}) as child:
-        _wait(COLLECTOR, child, lambda: _listens(port))
+        _wait(COLLECTOR, child, lambda: listens(port))
         yield Server(COLLECTOR, port, child.pid)
 
 
@@ -116,7 +115,7 @@ def stand_in_backend() -> Iterator[Server]:
     """A backend that takes everything at once, until the end of the block. Raises NotReady."""
     port = free_port()
     with process("stand_in", [sys.executable, "-m", stand_in.__name__, str(port)], {"PYTHONPATH": str(ROOT)}) as child:
-        _wait("stand_in", child, lambda: _listens(port))
+        _wait("stand_in", child, lambda: listens(port))
         yield Server("stand_in", port, child.pid)
 
 
@@ -127,7 +126,7 @@ def label_proxy(url: str) -> Iterator[Server]:
     here = prometheus.proxy_url().removeprefix("http://")
     command = [word.replace(prometheus.url(), url).replace(here, f"127.0.0.1:{port}") for word in prometheus.proxy().command()]
     with process(name, command, {}) as child:
-        _wait(name, child, lambda: _listens(port))
+        _wait(name, child, lambda: listens(port))
         yield Server(name, port, child.pid)
 
 
@@ -174,11 +173,3 @@ def _wait(name: str, child: subprocess.Popen[bytes], ready: Callable[[], bool]) 
             log = state.log_folder() / f"{'collector' if name == COLLECTOR else name}.log"
             raise NotReady(f"{name} did not get ready. The last lines of {log}:\n" + "\n".join(last_lines(log, 15)))
         time.sleep(0.05)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -5,7 +5,6 @@ They are children of the demo and end with it.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 from localdev import backends, functions
 from localdev.backends import folders
 from localdev.paths import ROOT, local
-from localdev.ports import ports
+from localdev.ports import listens, ports
 from localdev.supervisor import launch, state
 
 REMOTE_WRITE_1 = "prometheus.WriteRequest"
@@ -94,15 +93,7 @@ def _bound(command: Sequence[str]) -> list[str]:
 
 
 def _wait_for_port(port: int, seconds: float) -> None:
-    _wait_for(lambda: _listens(port), seconds, f"nothing listens on port {port}")
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+    _wait_for(lambda: listens(port), seconds, f"nothing listens on port {port}")
 
 
 def _wait_for(holds: Callable[[], bool], seconds: float, missing: str) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
-from shared.codecs import otlp_json
+from shared.codecs import otlp_json, repeated
 from shared.contract import Reason
 from shared.errors import Refused
 
@@ -128,10 +128,7 @@ def _take_out(shape: Shape, records: Any, bad: dict[int, str], checked: Checked,
         position, reason = next(iter(bad.items()))
         checked.first_index, checked.first_reason = index + position, reason
     checked.rejected += sum(shape.count(records[position]) for position in bad)
-    good = [record for position, record in enumerate(records) if position not in bad]
-    # Deleting one by one would shift the rest each time: quadratic, and the list is the customer's.
-    del records[:]
-    records.extend(good)
+    repeated.keep(records, [record for position, record in enumerate(records) if position not in bad])
 
 
 MENDED: Final = ""
@@ -237,8 +234,7 @@ def strip_tenant(shape: Shape, message: Message) -> int:
 def _strip(attributes: Any) -> int:
     kept = [attribute for attribute in attributes if not claims_tenant(attribute.key)]
     if gone := len(attributes) - len(kept):
-        del attributes[:]  # all at once, as in `_take_out`
-        attributes.extend(kept)
+        repeated.keep(attributes, kept)
     return gone
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
 
-from shared.codecs import native_histogram
+from shared.codecs import native_histogram, repeated
 from shared.codecs.prompb import remote1_pb2, remote2_pb2, slices_pb2
 from shared.contract import Reason
 from shared.errors import Refused
@@ -175,7 +175,7 @@ _NOT_UTF8: Final = Fault(Reason.INVALID, "a label is not UTF-8")
 
 def _without(series: Any, faults: dict[int, Fault]) -> bytes:
     """A series' bytes without the exemplars of those places; an exemplar's fault is no reason to lose samples."""
-    _keep(series.exemplars, [exemplar for place, exemplar in enumerate(series.exemplars) if place not in faults])
+    repeated.keep(series.exemplars, [exemplar for place, exemplar in enumerate(series.exemplars) if place not in faults])
     return bytes(series.SerializeToString())
 
 
@@ -194,14 +194,8 @@ def _close_look(request: Any, checked: Checked, judged: Iterable[tuple[int, Any,
             request.timeseries[place] = _without(series, exemplars)
         kept += _count(series)
     if gone:
-        _keep(request.timeseries, [one for place, one in enumerate(request.timeseries) if place not in gone])
+        repeated.keep(request.timeseries, [one for place, one in enumerate(request.timeseries) if place not in gone])
     return kept
-
-
-def _keep(field: Any, good: list[Any]) -> None:
-    """Leave these in a repeated field. To delete the others one by one would shift the rest each time: quadratic, and the list is the customer's."""
-    del field[:]
-    field.extend(good)
 
 
 # -- 1.0 --------------------------------------------------------------------------------------------------------------------------------------------------
@@ -412,7 +406,7 @@ def _check_metadata(request: Any, checked: Checked) -> None:
     """Metadata that can't be read, for texts that are not UTF-8, would make the whole request unreadable."""
     good = [one for one in request.metadata if _is_metadata(one)]
     if bad := len(request.metadata) - len(good):
-        _keep(request.metadata, good)
+        repeated.keep(request.metadata, good)
         for _ in range(bad):
             checked.reject(-1, Fault(Reason.INVALID, "its texts are not UTF-8"))
 
