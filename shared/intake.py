@@ -93,7 +93,8 @@ class Intake:
         try:
             body = await bodies.read(request, min(MAX_BODY_BYTES, tenant.limits.max_body_bytes), encodings, unnamed)
         except Refused as refused:
-            await self._limits.charge(tenant, refused.unpacked)
+            if refused.unpacked:
+                await self._limits.charge(tenant, refused.unpacked)
             raise
         await self._limits.charge(tenant, len(body) - declared)
         return body
